@@ -1,0 +1,229 @@
+// Package kube is the daemon's one client of the Kubernetes API: plain calls on
+// the handful of kinds that the daemon uses. It knows how to ask; it knows
+// nothing of why.
+//
+// It exists for its size. A clientset registers every API group of Kubernetes
+// and makes the binary 10 MB and the process 7 MiB larger; this client stands
+// on client-go's rest package and on a scheme of three groups.
+//
+// No call is retried here and none is held back by a client-side rate limit:
+// who calls decides what a failure means. Every call but a watch has a time
+// limit of its own, so that a half-open connection cannot stop a caller for
+// ever. All methods are safe for concurrent use.
+package kube
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+)
+
+const (
+	// callTimeout bounds every call that is not a watch.
+	callTimeout = 15 * time.Second
+	// evictTimeout is longer: the API server may wait 30 s for an admission
+	// webhook before it answers.
+	evictTimeout = 35 * time.Second
+)
+
+// Client talks to one API server.
+type Client struct {
+	core, coordination, policy rest.Interface
+	codec                      runtime.ParameterCodec
+}
+
+// New makes a client from cfg, which is not changed. It sends nothing.
+func New(cfg *rest.Config) (*Client, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, policyv1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("build the client's scheme: %w", err)
+		}
+	}
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = rest.DefaultKubernetesUserAgent()
+	}
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
+	httpClient, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("build the client's transport to %s: %w", cfg.Host, err)
+	}
+	c := &Client{codec: runtime.NewParameterCodec(s)}
+	for _, g := range []struct {
+		to   *rest.Interface
+		gv   schema.GroupVersion
+		path string
+	}{
+		{&c.core, corev1.SchemeGroupVersion, "/api"},
+		{&c.coordination, coordinationv1.SchemeGroupVersion, "/apis"},
+		{&c.policy, policyv1.SchemeGroupVersion, "/apis"},
+	} {
+		gc := *cfg
+		gc.GroupVersion = &g.gv
+		gc.APIPath = g.path
+		rc, err := rest.RESTClientForConfigAndClient(&gc, httpClient)
+		if err != nil {
+			return nil, fmt.Errorf("build the client of %s: %w", g.gv, err)
+		}
+		*g.to = rc
+	}
+	return c, nil
+}
+
+// GetNode reads one Node.
+func (c *Client) GetNode(ctx context.Context, name string) (*corev1.Node, error) {
+	return get(ctx, c.core, "nodes", "", name, new(corev1.Node))
+}
+
+// ListNodes lists Nodes.
+func (c *Client) ListNodes(ctx context.Context, opts metav1.ListOptions) (*corev1.NodeList, error) {
+	return list(ctx, c, c.core, "nodes", "", opts, new(corev1.NodeList))
+}
+
+// WatchNodes watches Nodes until the server or ctx ends it.
+func (c *Client) WatchNodes(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+	return c.watch(ctx, c.core, "nodes", "", opts)
+}
+
+// PatchNode changes a Node, or one of its subresources, by a strategic merge
+// patch. A patch that carries metadata.resourceVersion is refused with a
+// conflict when the Node has changed since.
+func (c *Client) PatchNode(ctx context.Context, name string, data []byte, subresources ...string) (*corev1.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out := new(corev1.Node)
+	err := c.core.Patch(types.StrategicMergePatchType).Resource("nodes").Name(name).SubResource(subresources...).
+		MaxRetries(0).Body(data).SetHeader("Accept", protobuf).Do(ctx).Into(out)
+	return out, err
+}
+
+// ListPods lists the pods of all namespaces.
+func (c *Client) ListPods(ctx context.Context, opts metav1.ListOptions) (*corev1.PodList, error) {
+	return list(ctx, c, c.core, "pods", "", opts, new(corev1.PodList))
+}
+
+// WatchPods watches the pods of all namespaces until the server or ctx ends it.
+func (c *Client) WatchPods(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+	return c.watch(ctx, c.core, "pods", "", opts)
+}
+
+// EvictPod asks for the eviction of the pod that ev names.
+func (c *Client) EvictPod(ctx context.Context, ev *policyv1.Eviction) error {
+	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+	defer cancel()
+	return c.core.Post().Namespace(ev.Namespace).Resource("pods").Name(ev.Name).SubResource("eviction").
+		UseProtobufAsDefault().MaxRetries(0).Body(ev).Do(ctx).Error()
+}
+
+// DeletePod deletes one pod.
+func (c *Client) DeletePod(ctx context.Context, namespace, name string, opts metav1.DeleteOptions) error {
+	return remove(ctx, c.core, "pods", namespace, name, opts)
+}
+
+// ListBudgets lists the PodDisruptionBudgets of a namespace; "" means all.
+func (c *Client) ListBudgets(ctx context.Context, namespace string, opts metav1.ListOptions) (*policyv1.PodDisruptionBudgetList, error) {
+	return list(ctx, c, c.policy, "poddisruptionbudgets", namespace, opts, new(policyv1.PodDisruptionBudgetList))
+}
+
+// WatchBudgets watches the PodDisruptionBudgets of a namespace until the server
+// or ctx ends it; "" means all namespaces.
+func (c *Client) WatchBudgets(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
+	return c.watch(ctx, c.policy, "poddisruptionbudgets", namespace, opts)
+}
+
+// GetNamespace reads one Namespace.
+func (c *Client) GetNamespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	return get(ctx, c.core, "namespaces", "", name, new(corev1.Namespace))
+}
+
+// GetLease reads one Lease.
+func (c *Client) GetLease(ctx context.Context, namespace, name string) (*coordinationv1.Lease, error) {
+	return get(ctx, c.coordination, "leases", namespace, name, new(coordinationv1.Lease))
+}
+
+// ListLeases lists the Leases of a namespace.
+func (c *Client) ListLeases(ctx context.Context, namespace string, opts metav1.ListOptions) (*coordinationv1.LeaseList, error) {
+	return list(ctx, c, c.coordination, "leases", namespace, opts, new(coordinationv1.LeaseList))
+}
+
+// WatchLeases watches the Leases of a namespace until the server or ctx ends it.
+func (c *Client) WatchLeases(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
+	return c.watch(ctx, c.coordination, "leases", namespace, opts)
+}
+
+// ApplyLease applies body (a Lease in JSON) as fieldManager, without force: the
+// server answers with a conflict when another manager owns a field of it.
+// dryRun asks for the same answer and changes nothing.
+func (c *Client) ApplyLease(ctx context.Context, namespace, name, fieldManager string, body []byte, dryRun bool) (*coordinationv1.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	req := c.coordination.Patch(types.ApplyPatchType).Namespace(namespace).Resource("leases").Name(name).
+		MaxRetries(0).Param("fieldManager", fieldManager).Body(body).SetHeader("Accept", protobuf)
+	if dryRun {
+		req = req.Param("dryRun", metav1.DryRunAll)
+	}
+	out := new(coordinationv1.Lease)
+	err := req.Do(ctx).Into(out)
+	return out, err
+}
+
+// DeleteLease deletes one Lease.
+func (c *Client) DeleteLease(ctx context.Context, namespace, name string, opts metav1.DeleteOptions) error {
+	return remove(ctx, c.coordination, "leases", namespace, name, opts)
+}
+
+// CreateEvent records an Event in the namespace that it names.
+func (c *Client) CreateEvent(ctx context.Context, ev *corev1.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.core.Post().Namespace(ev.Namespace).Resource("events").UseProtobufAsDefault().MaxRetries(0).Body(ev).Do(ctx).Error()
+}
+
+// protobuf is asked for where a request's body has to be JSON; JSON is left as
+// an answer that is understood too.
+const protobuf = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+
+func get[T runtime.Object](ctx context.Context, c rest.Interface, resource, namespace, name string, out T) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := c.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(name).
+		UseProtobufAsDefault().MaxRetries(0).Do(ctx).Into(out)
+	return out, err
+}
+
+func list[T runtime.Object](ctx context.Context, kc *Client, c rest.Interface, resource, namespace string, opts metav1.ListOptions, out T) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := c.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).VersionedParams(&opts, kc.codec).
+		UseProtobufAsDefault().MaxRetries(0).Do(ctx).Into(out)
+	return out, err
+}
+
+func (c *Client) watch(ctx context.Context, rc rest.Interface, resource, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
+	opts.Watch = true
+	return rc.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).VersionedParams(&opts, c.codec).
+		UseProtobufAsDefault().MaxRetries(0).Watch(ctx)
+}
+
+func remove(ctx context.Context, c rest.Interface, resource, namespace, name string, opts metav1.DeleteOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.Verb(http.MethodDelete).Namespace(namespace).Resource(resource).Name(name).
+		UseProtobufAsDefault().MaxRetries(0).Body(&opts).Do(ctx).Error()
+}
