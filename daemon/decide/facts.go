@@ -1,0 +1,160 @@
+package decide
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Policy is what the configuration says about an operation.
+type Policy struct {
+	Drain          bool          // false: cordon and reboot without draining
+	DrainTimeout   time.Duration // from the cordon; 0: no limit
+	OnDrainTimeout TimeoutPolicy
+	RebootTimeout  time.Duration // from the order until the machine must be down
+	HealthTimeout  time.Duration // from the boot until the node must be healthy
+	Settle         time.Duration // how long it must stay healthy
+}
+
+// TimeoutPolicy says what happens to a drain that takes too long.
+type TimeoutPolicy string
+
+// The policies for a drain that takes too long.
+const (
+	Rollback TimeoutPolicy = "rollback" // put the node back, try again later
+	Force    TimeoutPolicy = "force"    // delete what is left, then reboot
+	Reboot   TimeoutPolicy = "reboot"   // reboot with what is left
+)
+
+// Facts are what is known of the world at one moment. They are complete: Next is
+// not asked before the sentinel, the Node and the boot have been read once.
+type Facts struct {
+	Now      time.Time
+	Instance string // this start of the daemon
+
+	Request Request
+	Held    bool   // people want the node left alone
+	Hold    string // and why
+
+	Boot Boot
+	Node Node
+	Slot Slot
+
+	Drain Drain
+	Child Child
+
+	HealthySince time.Time // zero: not healthy
+	Ailing       string    // which check fails, when not healthy
+}
+
+// Boot identifies the running boot. An empty ID means that it cannot be read;
+// Problem says why.
+type Boot struct {
+	ID      string
+	Time    time.Time
+	Problem string
+}
+
+// Node is what matters of the Node object.
+type Node struct {
+	Unschedulable bool
+}
+
+// SlotState is what is known of the slot of this node.
+type SlotState int
+
+// The states of the slot.
+const (
+	SlotUnknown SlotState = iota // not looked up yet, or an answer was lost
+	SlotNone                     // none is ours
+	SlotHeld
+	SlotGone // was ours, and was taken away
+)
+
+// Slot is the node's place in the lock.
+type Slot struct {
+	State SlotState
+	Name  string
+	Note  string // who holds it instead, or whom we wait for
+}
+
+// Drain is the progress of the drain of one operation.
+type Drain struct {
+	ID      string // of the operation
+	Done    bool
+	Blocked int    // pods that cannot be evicted at present
+	Summary string // which and why, stable and short; or the totals when done
+}
+
+// ChildState is what became of the reboot command.
+type ChildState int
+
+// The states of the reboot command.
+const (
+	ChildNone ChildState = iota // not started by this start of the daemon
+	ChildRunning
+	ChildSucceeded
+	ChildFailed // could not be started, or ended with an error
+)
+
+// Child is the reboot command, started for one try of one operation.
+type Child struct {
+	ID      string // of the operation
+	Try     int
+	State   ChildState
+	Ended   time.Time
+	Problem string // why it failed, with the end of its output
+}
+
+// Request is whether a reboot is asked for, and by what.
+type Request struct {
+	Wanted bool
+	Why    string
+}
+
+// Sentinel is a file that asks for a reboot.
+type Sentinel struct {
+	Path     string
+	ModTime  time.Time
+	Content  string
+	Packages []string
+}
+
+// maxWhy bounds the human reason, which goes into the record and the log.
+const maxWhy = 300
+
+// RequestOf finds out whether a reboot is asked for. A sentinel that is older
+// than the boot is spent: the reboot that it asked for has happened. annotation
+// is the value of rebootd.dev/request, "" when there is none.
+func RequestOf(sentinels []Sentinel, boot Boot, annotation string) Request {
+	var why []string
+	for _, s := range sentinels {
+		if s.ModTime.Before(boot.Time) {
+			continue
+		}
+		w := fmt.Sprintf("%s since %s", s.Path, s.ModTime.UTC().Format(time.RFC3339))
+		if s.Content != "" {
+			w += fmt.Sprintf(" (%s)", s.Content)
+		}
+		if n := len(s.Packages); n > 0 {
+			w += " for " + strings.Join(s.Packages[:min(n, 3)], ", ")
+			if n > 3 {
+				w += fmt.Sprintf(" and %d more", n-3)
+			}
+		}
+		why = append(why, w)
+	}
+	if annotation == "reboot" {
+		why = append(why, "annotation rebootd.dev/request")
+	}
+	return Request{Wanted: len(why) > 0, Why: cut(strings.Join(slices.Compact(why), "; "), maxWhy)}
+}
+
+// cut shortens s to at most n bytes without splitting a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
+}

@@ -1,0 +1,46 @@
+package decide
+
+import (
+	"errors"
+	"time"
+)
+
+// Action is what a step wants done.
+type Action string
+
+// The actions. Wait, Acquire and Drain go on until another step says otherwise;
+// the others are done once, and the facts that they change lead to the next
+// step. An action that failed is asked for again, and finds its own work done.
+const (
+	Wait    Action = "wait"    // nothing, until a fact changes
+	Write   Action = "write"   // write the record
+	Cordon  Action = "cordon"  // cordon the node and write the record, in one patch
+	Restore Action = "restore" // uncordon the node if the cordon is ours and write the record, in one patch
+	Acquire Action = "acquire" // stand in the queue for a slot
+	Release Action = "release" // give up the slot
+	Evict   Action = "drain"   // drain the node
+	Spawn   Action = "spawn"   // make sure of the slot, then start the reboot command
+)
+
+// Step is what is to be done next, and why.
+type Step struct {
+	Do      Action
+	Reason  Reason
+	Message string // one sentence; does not change while nothing changes for people
+	Detail  string // what changes more often, for the log and systemd's status only
+
+	Record       *Record   // what Write, Cordon and Restore write; nil: no record
+	ClearRequest bool      // the annotation rebootd.dev/request has been served
+	Force        bool      // Evict: delete the pods that are left
+	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need
+}
+
+// HandsOff is the step for a record that ParseRecord refused: nothing on the
+// node or in the cluster is touched, and people are told why.
+func HandsOff(err error) Step {
+	s := Step{Do: Wait, Reason: RecordInvalid, Message: err.Error() + "; hands off until the annotation rebootd.dev/operation is mended or removed"}
+	if errors.Is(err, ErrTooNew) {
+		s.Reason, s.Message = RecordTooNew, err.Error()+"; hands off until this node runs that version"
+	}
+	return s
+}
