@@ -167,25 +167,25 @@ func (c *Client) WatchLeases(ctx context.Context, namespace string, opts metav1.
 	return c.watch(ctx, c.coordination, "leases", namespace, opts)
 }
 
-// ApplyLease applies body (a Lease in JSON) as fieldManager, without force: the
-// server answers with a conflict when another manager owns a field of it.
-// dryRun asks for the same answer and changes nothing.
-func (c *Client) ApplyLease(ctx context.Context, namespace, name, fieldManager string, body []byte, dryRun bool) (*coordinationv1.Lease, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	req := c.coordination.Patch(types.ApplyPatchType).Namespace(namespace).Resource("leases").Name(name).
-		MaxRetries(0).Param("fieldManager", fieldManager).Body(body).SetHeader("Accept", protobuf)
-	if dryRun {
-		req = req.Param("dryRun", metav1.DryRunAll)
-	}
-	out := new(coordinationv1.Lease)
-	err := req.Do(ctx).Into(out)
-	return out, err
+// ApplyLease applies body, a Lease in JSON, by server-side apply. opts names the
+// field manager. Without force the server answers with a conflict when another
+// manager owns a field of it.
+func (c *Client) ApplyLease(ctx context.Context, namespace, name string, body []byte, opts metav1.PatchOptions) (*coordinationv1.Lease, error) {
+	return c.patchLease(ctx, types.ApplyPatchType, namespace, name, body, opts)
 }
 
-// DeleteLease deletes one Lease.
-func (c *Client) DeleteLease(ctx context.Context, namespace, name string, opts metav1.DeleteOptions) error {
-	return remove(ctx, c.coordination, "leases", namespace, name, opts)
+// MergePatchLease changes a Lease by a JSON merge patch.
+func (c *Client) MergePatchLease(ctx context.Context, namespace, name string, body []byte) (*coordinationv1.Lease, error) {
+	return c.patchLease(ctx, types.MergePatchType, namespace, name, body, metav1.PatchOptions{})
+}
+
+func (c *Client) patchLease(ctx context.Context, kind types.PatchType, namespace, name string, body []byte, opts metav1.PatchOptions) (*coordinationv1.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out := new(coordinationv1.Lease)
+	err := c.coordination.Patch(kind).Namespace(namespace).Resource("leases").Name(name).
+		MaxRetries(0).VersionedParams(&opts, c.codec).Body(body).SetHeader("Accept", protobuf).Do(ctx).Into(out)
+	return out, err
 }
 
 // CreateEvent records an Event in the namespace that it names.

@@ -1,0 +1,57 @@
+# rebootd's development targets. On a new machine with Go, git, make and gcc:
+#   make demo    three nodes reboot one after the other, before your eyes
+#   make test    all tests
+SHELL := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+export CGO_ENABLED ?= 0
+
+.PHONY: build
+build: ## bin/rebootd, static and stripped
+	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/rebootd ./cmd/rebootd
+
+.PHONY: demo
+demo: ## builds what it needs, then reboots three simulated nodes in turn
+	cd test && go run ./cmd/demo
+
+.PHONY: cluster
+cluster: ## a real control plane with simulated nodes, until Ctrl-C; prints KUBECONFIG
+	cd test && go run ./cmd/cluster
+
+.PHONY: test
+test: deps ## all tests, the daemon's own packages with the race detector
+	test/run.sh
+
+.PHONY: deps
+deps:
+	test/deps.sh
+
+.PHONY: lint
+lint: ## vet, staticcheck, gofumpt, tidy go.mod files
+	go vet ./...
+	go tool staticcheck ./...
+	cd test && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
+	@out=$$(go tool gofumpt -l .); [ -z "$$out" ] || { echo "not gofumpt'ed:"; echo "$$out"; exit 1; }
+	go mod tidy -diff
+	cd test && go mod tidy -diff
+
+.PHONY: govulncheck
+govulncheck: ## known vulnerabilities; needs vuln.go.dev
+	go tool govulncheck ./...
+
+.PHONY: size
+size: build ## what the binary weighs
+	@stat -c '%n %s bytes' bin/rebootd
+	@[ "$$(stat -c %s bin/rebootd)" -le 20000000 ] || { echo "bin/rebootd is larger than 20 MB"; exit 1; }
+
+.PHONY: bench
+bench: ## what the daemon costs, measured
+	cd test && go run ./cmd/bench
+
+.PHONY: image
+image: ## the container image, by docker or whatever DOCKER names
+	$${DOCKER:-docker} build --build-arg VERSION=$(VERSION) -t rebootd:$(VERSION) .
+
+.PHONY: help
+help:
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

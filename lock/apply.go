@@ -1,0 +1,110 @@
+package lock
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// applied is the apply configuration of a Lease: what a node says of a slot. An
+// apply with no spec says nothing, and so gives up what it had said before.
+type applied struct {
+	APIVersion string       `json:"apiVersion"`
+	Kind       string       `json:"kind"`
+	Metadata   appliedMeta  `json:"metadata"`
+	Spec       *appliedSpec `json:"spec,omitempty"`
+}
+
+type appliedMeta struct {
+	Name            string            `json:"name"`
+	Namespace       string            `json:"namespace"`
+	UID             types.UID         `json:"uid,omitempty"`
+	ResourceVersion string            `json:"resourceVersion,omitempty"`
+	Annotations     map[string]string `json:"annotations,omitempty"`
+}
+
+type appliedSpec struct {
+	HolderIdentity       string           `json:"holderIdentity"`
+	LeaseDurationSeconds int32            `json:"leaseDurationSeconds"`
+	AcquireTime          metav1.MicroTime `json:"acquireTime"`
+	RenewTime            metav1.MicroTime `json:"renewTime"`
+}
+
+// applyHeld says that the slot is ours since acquired. It sets held on success.
+func (l *Lock) applyHeld(ctx context.Context, name string, acquired time.Time, g guard, force bool) (*coordinationv1.Lease, error) {
+	lease, err := l.apply(ctx, applied{
+		Metadata: appliedMeta{
+			Name: name, UID: g.uid, ResourceVersion: g.resourceVersion,
+			Annotations: map[string]string{SchemaAnnotation: strconv.Itoa(schema)},
+		},
+		Spec: &appliedSpec{
+			HolderIdentity:       l.cfg.Node,
+			LeaseDurationSeconds: int32(l.cfg.Duration / time.Second),
+			AcquireTime:          metav1.NewMicroTime(acquired),
+			RenewTime:            metav1.NewMicroTime(time.Now()),
+		},
+	}, force)
+	if err != nil {
+		return nil, err
+	}
+	l.setHeld(lease)
+	return lease, nil
+}
+
+// applyNothing gives up whatever we have said of the slot. The UID keeps the
+// apply from creating a Lease that has been deleted.
+func (l *Lock) applyNothing(ctx context.Context, lease *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+	return l.apply(ctx, applied{Metadata: appliedMeta{Name: lease.Name, UID: lease.UID}}, false)
+}
+
+func (l *Lock) apply(ctx context.Context, a applied, force bool) (*coordinationv1.Lease, error) {
+	a.APIVersion, a.Kind, a.Metadata.Namespace = "coordination.k8s.io/v1", "Lease", l.cfg.Namespace
+	body, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode the Lease %s: %w", a.Metadata.Name, err)
+	}
+	opts := metav1.PatchOptions{FieldManager: l.manager}
+	if force {
+		opts.Force = &force
+	}
+	lease, err := l.cfg.API.ApplyLease(ctx, l.cfg.Namespace, a.Metadata.Name, body, opts)
+	if err != nil {
+		return nil, fmt.Errorf("apply the Lease %s/%s: %w", l.cfg.Namespace, a.Metadata.Name, err)
+	}
+	return lease, nil
+}
+
+// clear removes our name from a Lease whose holder another manager says, too, so
+// that saying nothing ourselves did not remove it.
+func (l *Lock) clear(ctx context.Context, lease *coordinationv1.Lease) error {
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": lease.UID, "resourceVersion": lease.ResourceVersion},
+		"spec":     map[string]any{"holderIdentity": nil},
+	})
+	if err != nil {
+		return fmt.Errorf("encode the patch of the Lease %s: %w", lease.Name, err)
+	}
+	if _, err := l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body); err != nil {
+		return fmt.Errorf("clear the holder of the Lease %s/%s: %w", l.cfg.Namespace, lease.Name, err)
+	}
+	return nil
+}
+
+// get reads a slot; nil means that it is gone.
+func (l *Lock) get(ctx context.Context, name string) (*coordinationv1.Lease, error) {
+	lease, err := l.cfg.API.GetLease(ctx, l.cfg.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the Lease %s/%s: %w", l.cfg.Namespace, name, err)
+	}
+	return lease, nil
+}
