@@ -1,0 +1,27 @@
+// Package drain empties one node of its pods and tells what became of each. It
+// knows pods, budgets (PodDisruptionBudgets), evictions and outcomes; it knows
+// nothing of locks or reboots, and it does not cordon: who calls it has.
+//
+// It is reactive: a list of the node's pods, then a watch. A pod enters the set
+// when it is seen on the node, before it is evicted, and leaves it when it is
+// gone, has ended, or cannot be evicted at all. Everything is keyed by UID, and
+// every eviction and deletion carries the UID as a precondition, so that a
+// successor of the same name, here or on another node, is never hit.
+//
+// A node is drained when the set is empty, at least [Config.MinWait] has passed
+// since Run began, so that a scheduler that had not yet seen the cordon has had
+// its say, and a list from the newest state agrees.
+//
+// A pod that a budget protects is tried again when that budget changes, and else
+// slowly. What blocks is told with names and numbers.
+//
+// The core (core.go) is a state machine without client and clock; the runner
+// (run.go) carries its wishes out.
+//
+// Not evicted and not waited for, outcome skipped: static pods (they belong to
+// the kubelet), pods of DaemonSets (their controller would put them back at
+// once), rebootd's own pod, pods that have ended, and pods that keep coming back
+// to the cordoned node. Pods without a controller and pods with emptyDir volumes
+// are evicted like all others: the reboot would end them anyway, and less
+// gently.
+package drain

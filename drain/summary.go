@@ -1,0 +1,179 @@
+package drain
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Progress is how far a drain has come.
+type Progress struct {
+	Listed  bool // every pod of the node was seen once
+	Drained bool
+	// Counts has the pods by state (pending, evicting, terminating) and outcome;
+	// together they are all pods that were seen.
+	Counts map[string]int
+	// Blocked are the pods that do not go as they should, sorted.
+	Blocked []Blocked
+	// Summary is short and changes only when something changes for people: what
+	// is blocked and why, or, when drained, the totals.
+	Summary string
+	// Detail is how many pods are left; it changes with each that goes.
+	Detail string
+	Report *Report
+}
+
+// Blocked is a pod that does not go, and why.
+type Blocked struct {
+	Namespace, Name string
+	Reason          Reason
+	Message         string // one sentence
+}
+
+// States lists the labels that Counts may have.
+func States() []string {
+	out := []string{"pending", "evicting", "terminating"}
+	for _, o := range Outcomes() {
+		out = append(out, string(o))
+	}
+	return out
+}
+
+func (c *core) progress(id string, now time.Time, isDrained bool) Progress {
+	p := Progress{Listed: c.listed, Drained: isDrained, Counts: map[string]int{}}
+	for _, s := range States() {
+		p.Counts[s] = 0
+	}
+	left, total := 0, len(c.order)
+	for _, t := range c.order {
+		switch t.state {
+		case done:
+			p.Counts[string(t.outcome)]++
+			if t.outcome == Skipped {
+				total--
+			}
+			continue
+		case pending:
+			p.Counts["pending"]++
+		case evicting:
+			p.Counts["evicting"]++
+		case terminating:
+			p.Counts["terminating"]++
+		}
+		left++
+		if reason, message := c.why(t, now); reason != "" {
+			p.Blocked = append(p.Blocked, Blocked{Namespace: t.namespace, Name: t.name, Reason: reason, Message: message})
+		}
+	}
+	slices.SortFunc(p.Blocked, func(a, b Blocked) int {
+		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message),
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	p.Detail = fmt.Sprintf("%d of %d pods left", left, total)
+	p.Report = c.report(id, now, isDrained)
+	if isDrained {
+		p.Summary = "drained: " + totals(p.Report.Totals)
+	} else {
+		p.Summary = summarize(p.Blocked)
+	}
+	return p
+}
+
+func totals(t map[Outcome]int) string {
+	var parts []string
+	for _, o := range Outcomes() {
+		if t[o] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", t[o], o))
+		}
+	}
+	if len(parts) == 0 {
+		return "no pods"
+	}
+	return strings.Join(parts, ", ")
+}
+
+const (
+	maxNames  = 3 // of pods that share a reason
+	maxGroups = 5 // of pods with the same reason
+)
+
+// summarize says in a few words what is blocked and why. blocked is sorted, so
+// the same facts give the same words.
+func summarize(blocked []Blocked) string {
+	var groups []string
+	for i := 0; i < len(blocked); {
+		b := blocked[i]
+		n := 0
+		for i+n < len(blocked) && blocked[i+n].Reason == b.Reason && blocked[i+n].Message == b.Message {
+			n++
+		}
+		var names []string
+		for _, x := range blocked[i : i+min(n, maxNames)] {
+			names = append(names, x.Namespace+"/"+x.Name)
+		}
+		if n > maxNames {
+			names = append(names, fmt.Sprintf("%d more", n-maxNames))
+		}
+		groups = append(groups, fmt.Sprintf("%s: %s (%s)", strings.Join(names, ", "), b.Message, b.Reason))
+		i += n
+	}
+	if more := len(groups) - maxGroups; more > 0 {
+		groups = append(groups[:maxGroups], fmt.Sprintf("and %d more reasons", more))
+	}
+	return strings.Join(groups, "; ")
+}
+
+// report is the outcome of each pod so far; a pod that is still there counts as
+// failed.
+func (c *core) report(id string, now time.Time, finished bool) *Report {
+	r := &Report{V: reportSchema, ID: id, Started: c.started.UTC(), Totals: map[Outcome]int{}}
+	if finished {
+		r.Finished = now.UTC()
+	}
+	for _, o := range Outcomes() {
+		r.Totals[o] = 0
+	}
+	for _, t := range c.order {
+		p := PodReport{Namespace: t.namespace, Name: t.name, UID: t.uid, Outcome: t.outcome, Reason: t.note}
+		end := t.end
+		if t.state != done {
+			p.Outcome, end = Failed, now
+			reason, message := c.why(t, now)
+			p.Reason = "still there"
+			if reason != "" {
+				p.Reason = fmt.Sprintf("%s: %s", reason, message)
+			}
+		}
+		p.Seconds = end.Sub(t.first).Round(time.Millisecond).Seconds()
+		r.Totals[p.Outcome]++
+		r.Pods = append(r.Pods, p)
+	}
+	return r
+}
+
+// inherit adds to a report what an earlier, interrupted run of the same drain had
+// seen: what is not on the node any more has been drained.
+func (r *Report) inherit(earlier *Report) {
+	if earlier == nil || earlier.ID != r.ID {
+		return
+	}
+	r.Started = earlier.Started
+	r.unknown = maps.Clone(earlier.unknown)
+	have := map[string]bool{}
+	for _, p := range r.Pods {
+		have[string(p.UID)] = true
+	}
+	for _, p := range earlier.Pods {
+		if have[string(p.UID)] {
+			continue
+		}
+		if p.Outcome == Failed {
+			p.Outcome, p.Reason = Drained, ""
+		}
+		r.Totals[p.Outcome]++
+		r.Pods = append(r.Pods, p)
+	}
+}
