@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/sentinel"
+	"rebootd.dev/drain"
+	"rebootd.dev/lock"
+	"rebootd.dev/reboot"
+)
+
+// NodeAPI is what the daemon needs of the API server itself.
+type NodeAPI interface {
+	GetNode(ctx context.Context, name string) (*corev1.Node, error)
+	ListNodes(ctx context.Context, opts metav1.ListOptions) (*corev1.NodeList, error)
+	WatchNodes(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+	PatchNode(ctx context.Context, name string, data []byte, subresources ...string) (*corev1.Node, error)
+	CreateEvent(ctx context.Context, ev *corev1.Event) error
+}
+
+// Locker is the lock as the daemon uses it; package lock implements it and
+// documents what its methods promise.
+type Locker interface {
+	Find(ctx context.Context) (slot string, held bool, err error)
+	Acquire(ctx context.Context, waiting func(lock.Waiting)) (slot string, err error)
+	Keep(ctx context.Context) error
+	Fence(ctx context.Context) error
+	Release(ctx context.Context) error
+}
+
+// Drainer empties the node; package drain implements it.
+type Drainer interface {
+	Run(ctx context.Context, opts drain.Options, progress func(drain.Progress)) error
+}
+
+// Host is the machine; package reboot implements it.
+type Host interface {
+	Boot() (reboot.Boot, error)
+}
+
+// Child is a reboot command that was started.
+type Child interface {
+	Done() <-chan struct{}
+	Result() reboot.Result
+}
+
+// Config is what a daemon is made of. All fields are needed.
+type Config struct {
+	NodeName string
+	Policy   decide.Policy
+
+	API       NodeAPI
+	Lock      Locker
+	Drain     Drainer
+	Host      Host
+	Sentinels <-chan sentinel.State
+	// Spawn starts the reboot command; its output goes to output, line by line.
+	Spawn func(output func(line string)) (Child, error)
+
+	// Status is told what people should read in systemd's status.
+	Status func(text string)
+	// Alive is called whenever the loop has made progress.
+	Alive func()
+
+	Log     zerolog.Logger
+	Metrics *Metrics
+}
+
+// Daemon brings one node through its reboots.
+type Daemon struct {
+	Config
+	instance string
+	start    time.Time // with its monotonic reading
+	inbox    chan func()
+	ready    chan struct{}
+
+	state
+}
+
+// New makes a daemon. It does nothing until Run.
+func New(c Config) (*Daemon, error) {
+	switch {
+	case c.NodeName == "":
+		return nil, errors.New("make a daemon: the node's name is empty")
+	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil ||
+		c.Status == nil || c.Alive == nil || c.Metrics == nil:
+		return nil, errors.New("make a daemon: a part of its configuration is missing")
+	}
+	d := &Daemon{
+		Config:   c,
+		instance: newInstance(),
+		start:    time.Now(),
+		inbox:    make(chan func(), 16),
+		ready:    make(chan struct{}),
+	}
+	d.events = newEvents(c.API, c.NodeName, c.Log)
+	return d, nil
+}
+
+// Ready is closed when the daemon has read the sentinel, the boot and its Node
+// once.
+func (d *Daemon) Ready() <-chan struct{} { return d.ready }
+
+// now is the wall clock as it was at the start plus the time that has passed
+// since, so that a clock that is set in between moves no deadline.
+func (d *Daemon) now() time.Time { return d.start.Add(time.Since(d.start)) }
+
+// post hands f to the loop. It blocks while the loop is busy, and gives up when
+// ctx ends.
+func (d *Daemon) post(ctx context.Context, f func()) {
+	select {
+	case d.inbox <- f:
+	case <-ctx.Done():
+	}
+}
+
+// NewMetrics makes the daemon's metrics and registers them with r.
+func NewMetrics(r prometheus.Registerer, version string) *Metrics { return newMetrics(r, version) }

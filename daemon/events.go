@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/decide"
+)
+
+const (
+	// eventQueue is how many Events are kept while the API server is away. More
+	// are dropped, the oldest first: the log has them all.
+	eventQueue = 64
+	// eventTries is how often an Event is sent before it is dropped.
+	eventTries = 20
+	// eventNamespace is where Events on objects without a namespace belong.
+	eventNamespace = metav1.NamespaceDefault
+	component      = "rebootd"
+)
+
+// events sends Events on the Node in the order in which they came, in the
+// background: nothing ever waits for one.
+type events struct {
+	api  NodeAPI
+	name string
+	log  zerolog.Logger
+
+	mu      sync.Mutex
+	uid     types.UID
+	waiting []*corev1.Event
+	added   chan struct{}
+	seq     int
+}
+
+func newEvents(api NodeAPI, node string, log zerolog.Logger) *events {
+	return &events{api: api, name: node, log: log, added: make(chan struct{}, 1)}
+}
+
+// node tells which Node the Events are about.
+func (e *events) node(uid types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.uid = uid
+}
+
+func (e *events) add(kind string, reason decide.Reason, message string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seq++
+	now := metav1.NewTime(time.Now())
+	e.waiting = append(e.waiting, &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: eventNamespace,
+			Name:      fmt.Sprintf("%s.%x.%x", clipName(e.name), now.UnixNano(), e.seq),
+		},
+		InvolvedObject:      corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: e.name, UID: e.uid},
+		Reason:              string(reason),
+		Message:             clip(message, maxMessage),
+		Type:                kind,
+		Source:              corev1.EventSource{Component: component, Host: e.name},
+		FirstTimestamp:      now,
+		LastTimestamp:       now,
+		Count:               1,
+		ReportingController: "rebootd.dev/" + component,
+		ReportingInstance:   clip(e.name, 128),
+	})
+	if n := len(e.waiting); n > eventQueue {
+		e.waiting = e.waiting[n-eventQueue:]
+	}
+	select {
+	case e.added <- struct{}{}:
+	default:
+	}
+}
+
+// clipName leaves room in the name of an Event, which may have 253 characters,
+// for what makes it unique.
+func clipName(s string) string { return s[:min(len(s), 200)] }
+
+func (e *events) first() *corev1.Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.waiting) == 0 {
+		return nil
+	}
+	return e.waiting[0]
+}
+
+func (e *events) drop(ev *corev1.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.waiting) > 0 && e.waiting[0] == ev {
+		e.waiting = e.waiting[1:]
+	}
+}
+
+func (e *events) run(ctx context.Context) {
+	var backoff backoff
+	for {
+		ev := e.first()
+		if ev == nil {
+			select {
+			case <-e.added:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		err := e.api.CreateEvent(ctx, ev)
+		switch {
+		case err == nil:
+			backoff.reset()
+			e.drop(ev)
+		case ctx.Err() != nil:
+			return
+		case backoff.failed >= eventTries || !unreachable(err):
+			e.log.Warn().Err(err).Str("reason", ev.Reason).Msg("an Event on the Node could not be recorded; leaves it out")
+			backoff.reset()
+			e.drop(ev)
+		default:
+			backoff.wait(ctx)
+		}
+	}
+}

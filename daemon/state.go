@@ -1,0 +1,150 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/sentinel"
+	"rebootd.dev/drain"
+)
+
+// state is what the loop knows. Only the loop's goroutine touches it.
+type state struct {
+	bg     background
+	events *events
+
+	sentinels     sentinel.State
+	sentinelKnown bool
+	boot          decide.Boot
+	bootRead      bool
+
+	node      *nodeView // nil: not read yet, or there is none
+	nodeRead  bool      // the API server has been asked once
+	record    *decide.Record
+	recordErr error
+	apiErr    error // why the last call failed; nil: the API server answers
+	apiSince  time.Time
+
+	slot     decide.Slot
+	slotTask *task
+
+	drain       drain.Progress
+	drainID     string // of the operation
+	drainTask   *task
+	forceDrain  chan struct{}
+	drainForced bool
+
+	child decide.Child
+
+	healthySince time.Time
+	ailing       string
+
+	busy    bool // a step is being done
+	retryAt time.Time
+	failed  int // steps in a row
+
+	reported    string      // the status text that was given last
+	told        decide.Step // what was said last in the log and as an Event
+	publishedAt time.Time
+	// reportWritten is the operation whose drain's first report was written.
+	reportWritten string
+	ended         decide.Step // the step that ended the last operation
+	isReady       bool
+}
+
+// known says whether everything was read once that a decision needs.
+func (d *Daemon) known() bool { return d.sentinelKnown && d.bootRead && d.node != nil }
+
+// unknown says what is missing.
+func (d *Daemon) unknown() string {
+	switch {
+	case d.node == nil && d.nodeRead:
+		return fmt.Sprintf("there is no Node %q in the cluster; waits for it", d.NodeName)
+	case d.node == nil && d.apiErr != nil:
+		return fmt.Sprintf("reading the Node %q failed: %v; tries again", d.NodeName, d.apiErr)
+	case d.node == nil:
+		return fmt.Sprintf("reads the Node %q", d.NodeName)
+	default:
+		return "reads the sentinel"
+	}
+}
+
+func (d *Daemon) unknownReason() decide.Reason {
+	if d.node == nil && d.apiErr != nil {
+		return decide.APIUnreachable
+	}
+	return decide.Blocked
+}
+
+func (d *Daemon) markReady() {
+	if !d.isReady {
+		d.isReady = true
+		close(d.ready)
+	}
+}
+
+// facts puts together what is known, in the form that decide wants.
+func (d *Daemon) facts(now time.Time) decide.Facts {
+	return decide.Facts{
+		Now:      now,
+		Instance: d.instance,
+		Request:  decide.RequestOf(sentinelFacts(d.sentinels), d.boot, d.node.request),
+		Held:     d.node.held,
+		Hold:     d.node.hold,
+		Boot:     d.boot,
+		Node:     decide.Node{Unschedulable: d.node.unschedulable},
+		Slot:     d.slot,
+		Drain: decide.Drain{
+			ID: d.drainID, Done: d.drain.Drained, Blocked: len(d.drain.Blocked), Summary: d.drain.Summary,
+		},
+		Child:        d.child,
+		HealthySince: d.healthySince,
+		Ailing:       d.ailing,
+	}
+}
+
+// readBoot reads the boot's identity. The boot time is read anew each time: it
+// moves when the clock is set.
+func (d *Daemon) readBoot() {
+	b, err := d.Host.Boot()
+	if err != nil {
+		if d.boot.ID == "" {
+			d.boot = decide.Boot{Problem: err.Error()}
+		} else {
+			d.Log.Warn().Err(err).Msg("cannot read the boot's identity again; goes on with what was read before")
+		}
+	} else {
+		d.boot = decide.Boot{ID: b.ID, Time: b.Time}
+	}
+	d.bootRead = true
+}
+
+// health finds out whether the node is healthy, and since when.
+func (d *Daemon) health(now time.Time) {
+	switch {
+	case d.node.deleting:
+		d.ailing = "the Node is being deleted"
+	case d.node.bootID != d.boot.ID:
+		d.ailing = "the kubelet has not reported this boot yet"
+	case !d.node.ready:
+		d.ailing = "the Node is not Ready: " + d.node.readyMessage
+	default:
+		d.ailing = ""
+	}
+	switch {
+	case d.ailing != "":
+		d.healthySince = time.Time{}
+	case d.healthySince.IsZero():
+		d.healthySince = now
+	}
+}
+
+// newInstance names one start of the daemon.
+func newInstance() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // crypto/rand never fails
+	return hex.EncodeToString(b)
+}
