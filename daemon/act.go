@@ -20,6 +20,9 @@ const publishPause = 5 * time.Second
 // act begins what step wants done once, and says whether it began anything. The
 // result comes back to the loop; until then no other step begins.
 func (d *Daemon) act(step decide.Step) bool {
+	if d.DryRun {
+		return d.pretend(step)
+	}
 	switch step.Do {
 	case decide.Write, decide.Cordon, decide.Restore:
 		d.write(step)
@@ -197,6 +200,9 @@ func (d *Daemon) awaitChild(id string, try int, child Child) {
 // publish brings the Node's condition, and the report of a drain that has just
 // begun, up to date. It returns when it wants to be asked again.
 func (d *Daemon) publish(step decide.Step, now time.Time) time.Time {
+	if d.DryRun {
+		return now.Add(heartbeat)
+	}
 	condition := d.conditionFor(step, d.record != nil)
 	report := ""
 	if d.drainID != d.reportWritten {

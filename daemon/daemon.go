@@ -66,6 +66,9 @@ type Config struct {
 	// Spawn starts the reboot command; its output goes to output, line by line.
 	Spawn func(output func(line string)) (Child, error)
 
+	// DryRun says what would be done, and does nothing to the cluster or the
+	// machine. Lock and Drain must have been made for a dry run, too.
+	DryRun bool
 	// Status is told what people should read in systemd's status.
 	Status func(text string)
 	// Alive is called whenever the loop has made progress.

@@ -107,8 +107,11 @@ func (d *Daemon) turn() time.Time {
 	if now.Before(d.retryAt) {
 		return sooner(wake, d.retryAt)
 	}
-	if !d.act(step) {
+	switch {
+	case !d.act(step):
 		wake = sooner(wake, d.publish(step, now))
+	case d.DryRun:
+		wake = now // the step is done already
 	}
 	return wake
 }

@@ -66,7 +66,7 @@ func (d *Daemon) tell(step decide.Step) {
 	}
 	line.Msg(step.Message)
 
-	if step.Reason == decide.NotRequired || d.node == nil {
+	if step.Reason == decide.NotRequired || d.node == nil || d.DryRun {
 		return
 	}
 	kind := corev1.EventTypeNormal

@@ -53,6 +53,7 @@ type state struct {
 	reportWritten string
 	ended         decide.Step // the step that ended the last operation
 	isReady       bool
+	pretended     bool // the cordon of a dry run
 }
 
 // known says whether everything was read once that a decision needs.
@@ -95,7 +96,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Held:     d.node.held,
 		Hold:     d.node.hold,
 		Boot:     d.boot,
-		Node:     decide.Node{Unschedulable: d.node.unschedulable},
+		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended},
 		Slot:     d.slot,
 		Drain: decide.Drain{
 			ID: d.drainID, Done: d.drain.Drained, Blocked: len(d.drain.Blocked), Summary: d.drain.Summary,

@@ -52,6 +52,7 @@ func (d *Daemon) keepSlotTask(step decide.Step) bool {
 	case step.Do == decide.Release || d.recordErr != nil:
 		any = false
 	case d.slot.State == decide.SlotHeld:
+		any = !d.DryRun // there is nothing to keep
 	case step.Do == decide.Acquire:
 		want = acquireSlot
 	case d.slot.State == decide.SlotUnknown:

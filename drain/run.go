@@ -40,6 +40,9 @@ type Config struct {
 	// drained; the cordon must have been seen before that begin. 0 means
 	// DefaultMinWait.
 	MinWait time.Duration
+	// DryRun asks the API server what it would answer, and evicts nothing: pods
+	// that would go count as gone.
+	DryRun bool
 	// OnEviction is told the code of each answer to an eviction or deletion,
 	// "error" for none. It may be called from several goroutines.
 	OnEviction func(code string)
@@ -177,15 +180,19 @@ func (r *run) progress(isDrained bool) Progress {
 // ask sends one eviction or deletion in the background.
 func (r *run) ask(ctx context.Context, req request) {
 	r.wg.Go(func() {
-		pre := &metav1.Preconditions{UID: &req.pod.uid}
+		opts := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &req.pod.uid}}
+		if r.cfg.DryRun {
+			opts.DryRun = []string{metav1.DryRunAll}
+		}
 		var err error
 		if req.force {
 			grace := max(1, int64(req.pod.grace/time.Second)) // 0 would leave the containers behind
-			err = r.cfg.API.DeletePod(ctx, req.pod.namespace, req.pod.name, metav1.DeleteOptions{Preconditions: pre, GracePeriodSeconds: &grace})
+			opts.GracePeriodSeconds = &grace
+			err = r.cfg.API.DeletePod(ctx, req.pod.namespace, req.pod.name, opts)
 		} else {
 			err = r.cfg.API.EvictPod(ctx, &policyv1.Eviction{
 				ObjectMeta:    metav1.ObjectMeta{Namespace: req.pod.namespace, Name: req.pod.name},
-				DeleteOptions: &metav1.DeleteOptions{Preconditions: pre},
+				DeleteOptions: &opts,
 			})
 		}
 		if ctx.Err() != nil {
@@ -193,6 +200,8 @@ func (r *run) ask(ctx context.Context, req request) {
 		}
 		v := judge(err)
 		r.cfg.OnEviction(v.code)
+		v.gone = v.gone || v.accepted && r.cfg.DryRun
+		v.accepted = v.accepted && !r.cfg.DryRun
 		r.post(ctx, func(now time.Time) { r.core.answered(req, v, now) })
 	})
 }
@@ -212,7 +221,9 @@ func (r *run) confirmed(ctx context.Context) bool {
 		return false
 	}
 	r.failed = 0
-	r.core.list(r.infos(list), now)
+	if !r.cfg.DryRun { // where nothing is gone in truth
+		r.core.list(r.infos(list), now)
+	}
 	return r.core.drained(now)
 }
 

@@ -74,6 +74,9 @@ func (l *Lock) apply(ctx context.Context, a applied, force bool) (*coordinationv
 	if force {
 		opts.Force = &force
 	}
+	if l.cfg.DryRun {
+		opts.DryRun = []string{metav1.DryRunAll}
+	}
 	lease, err := l.cfg.API.ApplyLease(ctx, l.cfg.Namespace, a.Metadata.Name, body, opts)
 	if err != nil {
 		return nil, fmt.Errorf("apply the Lease %s/%s: %w", l.cfg.Namespace, a.Metadata.Name, err)
@@ -90,6 +93,9 @@ func (l *Lock) clear(ctx context.Context, lease *coordinationv1.Lease) error {
 	})
 	if err != nil {
 		return fmt.Errorf("encode the patch of the Lease %s: %w", lease.Name, err)
+	}
+	if l.cfg.DryRun {
+		return nil
 	}
 	if _, err := l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body); err != nil {
 		return fmt.Errorf("clear the holder of the Lease %s/%s: %w", l.cfg.Namespace, lease.Name, err)

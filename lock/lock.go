@@ -60,6 +60,8 @@ type Config struct {
 	// Duration is what leaseDurationSeconds says; a third of it lies between two
 	// renewals.
 	Duration time.Duration
+	// DryRun has the API server answer as it would and change nothing.
+	DryRun bool
 	// Log is told what is worth knowing and is no error of a call; may be nil.
 	Log func(format string, args ...any)
 }

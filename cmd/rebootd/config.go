@@ -1,0 +1,255 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"rebootd.dev/daemon/decide"
+)
+
+// config is the effective configuration.
+type config struct {
+	NodeName           string
+	Kubeconfig         string
+	Namespace          string
+	HostRoot           string
+	Sentinels          []string
+	LockName           string
+	Slots              int
+	Drain              bool
+	DrainTimeout       time.Duration
+	DrainTimeoutPolicy decide.TimeoutPolicy
+	RebootCommand      string
+	RebootTimeout      time.Duration
+	HealthTimeout      time.Duration
+	Settle             time.Duration
+	MetricsAddress     string
+	LogLevel           string
+	LogFormat          string
+	DryRun             bool
+
+	rebootArgv []string
+}
+
+// option is one setting: a flag, an environment variable and a key of the file.
+// There is one list of them, from which everything else follows.
+type option struct {
+	flag  string
+	def   string // as written on the command line; "" where byDefault says it
+	usage string
+	about string // the default, in words, where it is no fixed value
+
+	// set takes a value as written; list options may be given more than once.
+	set  func(c *config, value string) error
+	get  func(c *config) any // for the file: string, bool, int or []string
+	list bool
+	bare string // the value of the flag without one; "" if it needs one
+}
+
+// fileFlag names the file, and so is no key of it.
+const fileFlag = "config"
+
+func options() []option {
+	return []option{
+		text("node-name", "", "`$NODE_NAME`, else the host's name", "the Node that this daemon runs on", func(c *config) *string { return &c.NodeName }, checkNodeName),
+		text("kubeconfig", "", "in-cluster", "how to reach the API server, for the systemd unit and for tests", func(c *config) *string { return &c.Kubeconfig }, checkFile),
+		text("namespace", "", "`$POD_NAMESPACE`, else the service account's, else `rebootd`", "where the Leases are", func(c *config) *string { return &c.Namespace }, checkNamespace),
+		text("host-root", "/", "", "where the host's root file system is seen; the sentinel, `/proc` and `/run` are read below it", func(c *config) *string { return &c.HostRoot }, checkDir),
+		{
+			flag: "sentinel", def: "/run/reboot-needed", list: true, usage: "path on the host; may be repeated",
+			set: func(c *config, v string) error {
+				if err := checkSentinel(v); err != nil {
+					return err
+				}
+				if slices.Contains(c.Sentinels, filepath.Clean(v)) {
+					return fmt.Errorf("%q is given twice", v)
+				}
+				c.Sentinels = append(c.Sentinels, filepath.Clean(v))
+				return nil
+			},
+			get: func(c *config) any { return c.Sentinels },
+		},
+		text("lock-name", "rebootd", "", "the slots are the Leases `<lock-name>-0` …", func(c *config) *string { return &c.LockName }, checkLockName),
+		{
+			flag: "slots", def: "1", usage: "how many nodes may be down at once",
+			set: func(c *config, v string) error {
+				n, err := strconv.Atoi(v)
+				if err != nil || n < 1 || n > maxSlots {
+					return fmt.Errorf("%q is no number from 1 to %d", v, maxSlots)
+				}
+				c.Slots = n
+				return nil
+			},
+			get: func(c *config) any { return c.Slots },
+		},
+		boolean("drain", "true", "`false`: cordon and reboot without draining", func(c *config) *bool { return &c.Drain }),
+		span("drain-timeout", "30m", "how long a drain may take; `0` = no limit", func(c *config) *time.Duration { return &c.DrainTimeout }, 0),
+		{
+			flag: "drain-timeout-policy", def: string(decide.Rollback), usage: "what happens then: `rollback`, `force`, `reboot`",
+			set: func(c *config, v string) error {
+				c.DrainTimeoutPolicy = decide.TimeoutPolicy(v)
+				return oneOf(v, string(decide.Rollback), string(decide.Force), string(decide.Reboot))
+			},
+			get: func(c *config) any { return string(c.DrainTimeoutPolicy) },
+		},
+		{
+			flag: "reboot-command", def: "systemctl reboot", usage: "one string, split into words as a shell does, run without a shell",
+			set: func(c *config, v string) error {
+				argv, err := shellquote.Split(v)
+				if err != nil {
+					return fmt.Errorf("%q cannot be split into words: %w", v, err)
+				}
+				if len(argv) == 0 || argv[0] == "" {
+					return errors.New("is empty")
+				}
+				c.RebootCommand, c.rebootArgv = v, argv
+				return nil
+			},
+			get: func(c *config) any { return c.RebootCommand },
+		},
+		span("reboot-timeout", "15m", "from the spawn until the machine must be down", func(c *config) *time.Duration { return &c.RebootTimeout }, time.Second),
+		span("health-timeout", "15m", "from the boot until the node must be healthy", func(c *config) *time.Duration { return &c.HealthTimeout }, time.Second),
+		span("settle", "0s", "how long it must stay healthy before the slot is released", func(c *config) *time.Duration { return &c.Settle }, 0),
+		text("metrics-address", ":9650", "", "`/metrics`, `/healthz` (its loop makes progress), `/readyz`; empty = off", func(c *config) *string { return &c.MetricsAddress }, checkAddress),
+		text("log-level", "info", "", "`trace`, `debug`, `info`, `warn`, `error`", func(c *config) *string { return &c.LogLevel }, func(v string) error {
+			return oneOf(v, "trace", "debug", "info", "warn", "error")
+		}),
+		text("log-format", "json", "", "`json`, or `console` for people", func(c *config) *string { return &c.LogFormat }, func(v string) error {
+			return oneOf(v, "json", "console")
+		}),
+		boolean("dry-run", "false", "everything but writes to the cluster, evictions and the reboot; says what it would do", func(c *config) *bool { return &c.DryRun }),
+	}
+}
+
+// maxSlots is far more than any cluster has nodes to spare.
+const maxSlots = 10000
+
+func text(flag, def, about, usage string, field func(*config) *string, check func(string) error) option {
+	return option{
+		flag: flag, def: def, about: about, usage: usage,
+		set: func(c *config, v string) error { *field(c) = v; return check(v) },
+		get: func(c *config) any { return *field(c) },
+	}
+}
+
+func boolean(flag, def, usage string, field func(*config) *bool) option {
+	return option{
+		flag: flag, def: def, usage: usage, bare: "true",
+		set: func(c *config, v string) error {
+			b, err := strconv.ParseBool(v)
+			if err != nil {
+				return fmt.Errorf("%q is neither true nor false", v)
+			}
+			*field(c) = b
+			return nil
+		},
+		get: func(c *config) any { return *field(c) },
+	}
+}
+
+func span(flag, def, usage string, field func(*config) *time.Duration, least time.Duration) option {
+	return option{
+		flag: flag, def: def, usage: usage,
+		set: func(c *config, v string) error {
+			d, err := time.ParseDuration(v)
+			if err != nil {
+				return fmt.Errorf("%q is no duration such as 30m or 1h30m", v)
+			}
+			if d < least {
+				return fmt.Errorf("%q is less than %s", v, least)
+			}
+			*field(c) = d
+			return nil
+		},
+		get: func(c *config) any { return field(c).String() },
+	}
+}
+
+func oneOf(v string, allowed ...string) error {
+	if slices.Contains(allowed, v) {
+		return nil
+	}
+	return fmt.Errorf("%q is none of %s", v, strings.Join(allowed, ", "))
+}
+
+func checkNodeName(v string) error {
+	if v == "" {
+		return errors.New("is empty, and neither $NODE_NAME nor the host has a name")
+	}
+	return dnsError(v, validation.IsDNS1123Subdomain(v))
+}
+
+func checkNamespace(v string) error { return dnsError(v, validation.IsDNS1123Label(v)) }
+
+func checkLockName(v string) error {
+	return dnsError(v, validation.IsDNS1123Subdomain(v+"-"+strconv.Itoa(maxSlots)))
+}
+
+func dnsError(v string, problems []string) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q is no valid name: %s", v, strings.Join(problems, "; "))
+}
+
+func checkSentinel(v string) error {
+	if !filepath.IsAbs(v) {
+		return fmt.Errorf("%q is no absolute path", v)
+	}
+	if filepath.Clean(v) == "/" {
+		return fmt.Errorf("%q is no file", v)
+	}
+	return nil
+}
+
+func checkFile(v string) error {
+	if v == "" {
+		return nil
+	}
+	info, err := os.Stat(v)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return fmt.Errorf("%q is a directory", v)
+	}
+	return nil
+}
+
+func checkDir(v string) error {
+	if !filepath.IsAbs(v) {
+		return fmt.Errorf("%q is no absolute path", v)
+	}
+	info, err := os.Stat(v)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%q is no directory", v)
+	}
+	return nil
+}
+
+func checkAddress(v string) error {
+	if v == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(v)
+	if err != nil {
+		return fmt.Errorf("%q is no address such as :9650 or 127.0.0.1:9650: %w", v, err)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q: %q is no port", v, port)
+	}
+	return nil
+}

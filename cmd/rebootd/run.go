@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	sdnotify "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"rebootd.dev/daemon"
+	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/kube"
+	"rebootd.dev/daemon/sentinel"
+	"rebootd.dev/drain"
+	"rebootd.dev/lock"
+	"rebootd.dev/reboot"
+)
+
+const (
+	// slotDuration is what a held slot's Lease says that its holder is good for
+	// without a renewal. It informs people and tools; nothing expires by it.
+	slotDuration = 15 * time.Minute
+	// bindAgain is how often the metrics address is tried again: in a rollout of
+	// the daemon the one before may still have it.
+	bindAgain = 5 * time.Second
+	// podUIDVariable tells a pod's own UID, by the downward API.
+	podUIDVariable = "POD_UID"
+)
+
+// runDaemon puts the rooms together and works until a signal ends it.
+func runDaemon(cfg *config, stderr io.Writer) error {
+	log := newLogger(cfg, stderr)
+	klog.SetSlogLogger(slog.New(zerolog.NewSlogHandler(log.With().Str("from", "client-go").Logger())))
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	kube.RegisterMetrics(registry)
+	metrics := daemon.NewMetrics(registry, versionString())
+	alive := new(daemon.Liveness)
+	alive.Mark()
+
+	watcher, err := sentinel.New(cfg.HostRoot, cfg.Sentinels)
+	if err != nil {
+		return err
+	}
+	d, err := wire(cfg, log, metrics, alive, watcher)
+	if err != nil {
+		return err
+	}
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { watcher.Run(ctx) })
+	if cfg.MetricsAddress != "" {
+		wg.Go(func() { serve(ctx, cfg.MetricsAddress, daemon.Handler(registry, alive, d.Ready()), log) })
+	}
+	log.Info().Str("version", versionString()).Str("node", cfg.NodeName).Strs("sentinels", cfg.Sentinels).
+		Strs("reboot_command", cfg.rebootArgv).Bool("dry_run", cfg.DryRun).Msg("rebootd starts")
+	// Ready before the API server has answered: it may be away for an hour, and
+	// the unit is no less up for it.
+	notify(log, sdnotify.SdNotifyReady)
+	d.Run(ctx)
+	notify(log, sdnotify.SdNotifyStopping)
+	log.Info().Msg("rebootd stops; what is under way goes on with the next start")
+	return nil
+}
+
+// wire makes the daemon of its rooms.
+func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemon.Liveness, watcher *sentinel.Watcher) (*daemon.Daemon, error) {
+	restConfig, err := apiConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	api, err := kube.New(restConfig)
+	if err != nil {
+		return nil, err
+	}
+	slots, err := lock.New(lock.Config{
+		API: api, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
+		Duration: slotDuration, DryRun: cfg.DryRun,
+		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	drainer, err := drain.New(drain.Config{
+		API: api, Node: cfg.NodeName, SelfUID: types.UID(os.Getenv(podUIDVariable)), DryRun: cfg.DryRun,
+		OnEviction: metrics.Eviction,
+		OnError:    func(err error) { log.Warn().Err(err).Msg("draining goes on") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	beat := watchdog(log)
+	return daemon.New(daemon.Config{
+		NodeName: cfg.NodeName,
+		Policy: decide.Policy{
+			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
+			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
+		},
+		API: api, Lock: slots, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
+		Spawn: func(output func(string)) (daemon.Child, error) {
+			// Not a nil *Child in a non-nil interface.
+			c, err := reboot.Start(cfg.rebootArgv, output)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		},
+		Status: func(text string) { notify(log, "STATUS="+text) },
+		Alive: func() {
+			alive.Mark()
+			beat()
+		},
+		DryRun: cfg.DryRun, Log: log, Metrics: metrics,
+	})
+}
+
+func newLogger(cfg *config, w io.Writer) zerolog.Logger {
+	zerolog.ErrorFieldName = "err" // as client-go has it
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	zerolog.DurationFieldUnit = time.Second
+	if cfg.LogFormat == "console" {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000"}
+	}
+	level, err := zerolog.ParseLevel(cfg.LogLevel)
+	if err != nil {
+		level = zerolog.InfoLevel // refused by load already
+	}
+	log := zerolog.New(w).Level(level).With().Timestamp().Logger()
+	if cfg.DryRun {
+		log = log.With().Bool("dry_run", true).Logger()
+	}
+	return log
+}
+
+func apiConfig(cfg *config) (*rest.Config, error) {
+	if cfg.Kubeconfig == "" {
+		c, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("find the API server: no --kubeconfig is given, and: %w", err)
+		}
+		return c, nil
+	}
+	c, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig %s: %w", cfg.Kubeconfig, err)
+	}
+	return c, nil
+}
+
+// serve answers on address until ctx ends.
+func serve(ctx context.Context, address string, h http.Handler, log zerolog.Logger) {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	for ctx.Err() == nil {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err == nil {
+			end := context.AfterFunc(ctx, func() { _ = srv.Close() })
+			err = srv.Serve(l)
+			end()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log.Error().Err(err).Str("address", address).Dur("retry_in", bindAgain).Msg("cannot serve metrics and health; tries again")
+		select {
+		case <-time.After(bindAgain):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// notify tells systemd something, if it is there to be told.
+func notify(log zerolog.Logger, state string) {
+	if _, err := sdnotify.SdNotify(false, state); err != nil {
+		log.Debug().Err(err).Msg("cannot notify systemd")
+	}
+}
+
+// watchdog returns what tells systemd's watchdog that the daemon lives, at most
+// each quarter of the time that it allows. It is called by one goroutine.
+func watchdog(log zerolog.Logger) func() {
+	limit, err := sdnotify.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn().Err(err).Msg("cannot read what systemd's watchdog wants; leaves it alone")
+	}
+	if limit == 0 {
+		return func() {}
+	}
+	var last time.Time
+	return func() {
+		if now := time.Now(); now.Sub(last) >= limit/4 {
+			last = now
+			notify(log, sdnotify.SdNotifyWatchdog)
+		}
+	}
+}

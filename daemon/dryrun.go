@@ -1,0 +1,24 @@
+package daemon
+
+import "rebootd.dev/daemon/decide"
+
+// pretend does what act does, in the daemon's memory only, and says so. A dry run
+// that has come to the reboot stays there.
+func (d *Daemon) pretend(step decide.Step) bool {
+	switch step.Do {
+	case decide.Write:
+		d.record = step.Record
+	case decide.Cordon:
+		d.record, d.pretended = step.Record, true
+	case decide.Restore:
+		d.record, d.pretended = step.Record, false
+	case decide.Release:
+		d.slot = decide.Slot{State: decide.SlotNone}
+	case decide.Spawn:
+		d.child = decide.Child{ID: d.record.ID, Try: d.record.Order.Try, State: decide.ChildRunning}
+	default:
+		return false
+	}
+	d.Log.Info().Str("step", string(step.Do)).Str("reason", string(step.Reason)).Msg("would do: " + step.Message)
+	return true
+}
