@@ -1,0 +1,281 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// Sim is the prefix of the annotations and labels that tell simulated kubelets
+// what to do; they are described in kwok.yaml.
+const Sim = "sim.rebootd.dev/"
+
+// DownLabel on a Node takes its kubelet away.
+const DownLabel = Sim + "down"
+
+// AddNode makes a simulated node and waits until it is Ready.
+func (c *Cluster) AddNode(ctx context.Context, name string) error {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+		corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
+	}}}
+	if _, err := c.Client.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("make the node %s: %w", name, err)
+	}
+	_, err := c.WaitNode(ctx, name, "Ready and without the taints of one that is not", func(n *corev1.Node) bool {
+		return Ready(n) && len(n.Spec.Taints) == 0
+	})
+	return err
+}
+
+// Ready says whether a Node is.
+func Ready(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// WaitNode watches a node until ok says so, and returns it as it is then.
+func (c *Cluster) WaitNode(ctx context.Context, name, what string, ok func(*corev1.Node) bool) (*corev1.Node, error) {
+	var last *corev1.Node
+	err := c.await(ctx, func(ctx context.Context) (watch.Interface, error) {
+		return c.Client.CoreV1().Nodes().Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	}, func(ev watch.Event) bool {
+		if n, isNode := ev.Object.(*corev1.Node); isNode {
+			last = n
+			return ok(n)
+		}
+		return false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait until the node %s is %s: %w (last seen: %s)", name, what, err, describe(last))
+	}
+	return last, nil
+}
+
+func describe(n *corev1.Node) string {
+	if n == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("unschedulable %t, ready %t, boot %s, annotations %v", n.Spec.Unschedulable, Ready(n), n.Status.NodeInfo.BootID, n.Annotations)
+}
+
+// WaitPods watches the pods of a namespace until ok says so of all of them.
+func (c *Cluster) WaitPods(ctx context.Context, namespace, what string, ok func(map[string]*corev1.Pod) bool) error {
+	pods := map[string]*corev1.Pod{}
+	err := c.await(ctx, func(ctx context.Context) (watch.Interface, error) {
+		clear(pods)
+		return c.Client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})
+	}, func(ev watch.Event) bool {
+		p, isPod := ev.Object.(*corev1.Pod)
+		switch {
+		case !isPod:
+			return false
+		case ev.Type == watch.Deleted:
+			delete(pods, p.Name)
+		default:
+			pods[p.Name] = p
+		}
+		return ok(pods)
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the pods of %s are %s: %w (last seen: %d pods)", namespace, what, err, len(pods))
+	}
+	return nil
+}
+
+// await opens a watch, again whenever it ends, until ok says so of an event.
+func (c *Cluster) await(ctx context.Context, open func(context.Context) (watch.Interface, error), ok func(watch.Event) bool) error {
+	for {
+		w, err := open(ctx)
+		if err != nil {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			case <-time.After(200 * time.Millisecond):
+			}
+			continue
+		}
+		for ended := false; !ended; {
+			select {
+			case <-ctx.Done():
+				w.Stop()
+				return context.Cause(ctx)
+			case ev, open := <-w.ResultChan():
+				if !open || ev.Type == watch.Error {
+					ended = true
+				} else if ok(ev) {
+					w.Stop()
+					return nil
+				}
+			}
+		}
+		w.Stop()
+	}
+}
+
+// AddNamespace makes a namespace and waits until pods are admitted to it.
+func (c *Cluster) AddNamespace(ctx context.Context, name string) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if _, err := c.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("make the namespace %s: %w", name, err)
+	}
+	return c.waitServiceAccount(ctx, name)
+}
+
+func (c *Cluster) waitServiceAccount(ctx context.Context, namespace string) error {
+	err := c.await(ctx, func(ctx context.Context) (watch.Interface, error) {
+		return c.Client.CoreV1().ServiceAccounts(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=default"})
+	}, func(ev watch.Event) bool { return ev.Type == watch.Added || ev.Type == watch.Modified })
+	if err != nil {
+		return fmt.Errorf("wait for the default service account of %s: %w", namespace, err)
+	}
+	return nil
+}
+
+// PodSpec is a pod that a simulated kubelet runs.
+func PodSpec() corev1.PodSpec {
+	grace := int64(30)
+	return corev1.PodSpec{
+		TerminationGracePeriodSeconds: &grace,
+		Containers:                    []corev1.Container{{Name: "main", Image: "test.invalid/main"}},
+	}
+}
+
+// Deployment makes a Deployment and waits until its pods are Ready. change, which
+// may be nil, changes it before.
+func (c *Cluster) Deployment(ctx context.Context, namespace, name string, replicas int32, sim map[string]string, change func(*appsv1.Deployment)) error {
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Template: Template(name, sim),
+		},
+	}
+	if change != nil {
+		change(d)
+	}
+	if _, err := c.Client.AppsV1().Deployments(namespace).Create(ctx, d, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("make the Deployment %s/%s: %w", namespace, name, err)
+	}
+	return c.WaitPods(ctx, namespace, "Ready: "+name, func(pods map[string]*corev1.Pod) bool {
+		n := int32(0)
+		for _, p := range pods {
+			if p.Labels["app"] == name && PodReady(p) {
+				n++
+			}
+		}
+		return n == *d.Spec.Replicas
+	})
+}
+
+// Template is a pod template with the label app and annotations for simulated
+// kubelets, which are named without their prefix.
+func Template(app string, sim map[string]string) corev1.PodTemplateSpec {
+	t := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}, Annotations: map[string]string{}}, Spec: PodSpec()}
+	for k, v := range sim {
+		t.Annotations[Sim+k] = v
+	}
+	return t
+}
+
+// PodReady says whether a pod is Ready and not being deleted.
+func PodReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+// Budget makes a PodDisruptionBudget for the pods with the label app, and waits
+// until the disruption controller has seen them.
+func (c *Cluster) Budget(ctx context.Context, namespace, app string, minAvailable int) error {
+	m := intstr.FromInt(minAvailable)
+	b := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: app, Namespace: namespace},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &m, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}},
+	}
+	if _, err := c.Client.PolicyV1().PodDisruptionBudgets(namespace).Create(ctx, b, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("make the budget %s/%s: %w", namespace, app, err)
+	}
+	err := c.await(ctx, func(ctx context.Context) (watch.Interface, error) {
+		return c.Client.PolicyV1().PodDisruptionBudgets(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + app})
+	}, func(ev watch.Event) bool {
+		b, ok := ev.Object.(*policyv1.PodDisruptionBudget)
+		return ok && b.Status.ObservedGeneration == b.Generation && b.Status.ExpectedPods > 0
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the budget %s/%s counts its pods: %w", namespace, app, err)
+	}
+	return nil
+}
+
+// Namespace is where the daemons' Leases are.
+const Namespace = "rebootd"
+
+// DaemonKubeconfig writes a kubeconfig for the daemon of a node, with the
+// permissions of the shipped manifests and no others.
+func (c *Cluster) DaemonKubeconfig(ctx context.Context, node, path string) error {
+	if c.foreign {
+		return fmt.Errorf("make a user for the daemon of %s: %w", node, ErrForeign)
+	}
+	user := "rebootd:" + node
+	if err := c.pki.kubeconfig(path, c.server, user, DaemonGroup); err != nil {
+		return err
+	}
+	return c.grant(ctx)
+}
+
+// DaemonGroup is the group of the daemons' users.
+const DaemonGroup = "rebootd:daemons"
+
+// grant binds the shipped roles to the daemons' group.
+func (c *Cluster) grant(ctx context.Context) error {
+	if err := c.AddNamespace(ctx, Namespace); err != nil {
+		return err
+	}
+	clusterRole, role, err := shippedRoles()
+	if err != nil {
+		return err
+	}
+	subject := []rbacv1.Subject{{Kind: rbacv1.GroupKind, Name: DaemonGroup, APIGroup: rbacv1.GroupName}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "rebootd-test"}, Subjects: subject,
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: clusterRole.Name},
+	}
+	roleBinding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "rebootd-test", Namespace: Namespace}, Subjects: subject,
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+	}
+	role.Namespace = Namespace
+	r := c.Client.RbacV1()
+	var errs []error
+	_, err = r.ClusterRoles().Create(ctx, clusterRole, metav1.CreateOptions{})
+	errs = append(errs, err)
+	_, err = r.Roles(Namespace).Create(ctx, role, metav1.CreateOptions{})
+	errs = append(errs, err)
+	_, err = r.ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
+	errs = append(errs, err)
+	_, err = r.RoleBindings(Namespace).Create(ctx, roleBinding, metav1.CreateOptions{})
+	errs = append(errs, err)
+	for _, err := range errs {
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("grant the daemons what the manifests do: %w", err)
+		}
+	}
+	return nil
+}
