@@ -17,6 +17,9 @@ import (
 // publishPause lies between two writes that only tell people something.
 const publishPause = 5 * time.Second
 
+// flushLimit is how long the last Events may hold up the reboot.
+const flushLimit = time.Second
+
 // act begins what step wants done once, and says whether it began anything. The
 // result comes back to the loop; until then no other step begins.
 func (d *Daemon) act(step decide.Step) bool {
@@ -159,7 +162,13 @@ func (d *Daemon) patchNode(ctx context.Context, data []byte, subresources ...str
 // return. The record says already that it is about to happen.
 func (d *Daemon) spawn(step decide.Step) {
 	id, try := d.record.ID, d.record.Order.Try
+	if d.told.Reason != step.Reason {
+		d.tell(step) // now: the machine may be gone in a moment
+	}
 	d.step(step, func(ctx context.Context) (func(), error) {
+		flush, cancel := context.WithTimeout(ctx, flushLimit)
+		d.events.flush(flush)
+		cancel()
 		if err := d.Lock.Fence(ctx); err != nil {
 			if errors.Is(err, lock.ErrLost) {
 				return func() { d.slot = decide.Slot{State: decide.SlotGone, Note: err.Error()} }, nil
@@ -176,7 +185,6 @@ func (d *Daemon) spawn(step decide.Step) {
 		d.bg.run(func() { d.awaitChild(id, try, child) })
 		return func() {
 			d.child = decide.Child{ID: id, Try: try, State: decide.ChildRunning}
-			d.tell(step)
 		}, nil
 	})
 }

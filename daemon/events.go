@@ -34,9 +34,16 @@ type events struct {
 
 	mu      sync.Mutex
 	uid     types.UID
-	waiting []*corev1.Event
+	waiting []entry
 	added   chan struct{}
 	seq     int
+}
+
+// entry is an Event that is to be sent, or a place in the queue that somebody
+// waits to be reached.
+type entry struct {
+	event   *corev1.Event
+	reached chan struct{}
 }
 
 func newEvents(api NodeAPI, node string, log zerolog.Logger) *events {
@@ -55,7 +62,7 @@ func (e *events) add(kind string, reason decide.Reason, message string) {
 	defer e.mu.Unlock()
 	e.seq++
 	now := metav1.NewTime(time.Now())
-	e.waiting = append(e.waiting, &corev1.Event{
+	e.push(entry{event: &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: eventNamespace,
 			Name:      fmt.Sprintf("%s.%x.%x", clipName(e.name), now.UnixNano(), e.seq),
@@ -70,9 +77,17 @@ func (e *events) add(kind string, reason decide.Reason, message string) {
 		Count:               1,
 		ReportingController: "rebootd.dev/" + component,
 		ReportingInstance:   clip(e.name, 128),
-	})
-	if n := len(e.waiting); n > eventQueue {
-		e.waiting = e.waiting[n-eventQueue:]
+	}})
+}
+
+// push is called with mu held.
+func (e *events) push(x entry) {
+	e.waiting = append(e.waiting, x)
+	for len(e.waiting) > eventQueue {
+		if first := e.waiting[0]; first.reached != nil {
+			close(first.reached)
+		}
+		e.waiting = e.waiting[1:]
 	}
 	select {
 	case e.added <- struct{}{}:
@@ -80,23 +95,42 @@ func (e *events) add(kind string, reason decide.Reason, message string) {
 	}
 }
 
+// flush waits until what was added before has been sent or dropped, but not
+// beyond ctx.
+func (e *events) flush(ctx context.Context) {
+	reached := make(chan struct{})
+	e.mu.Lock()
+	e.push(entry{reached: reached})
+	e.mu.Unlock()
+	select {
+	case <-reached:
+	case <-ctx.Done():
+	}
+}
+
 // clipName leaves room in the name of an Event, which may have 253 characters,
 // for what makes it unique.
 func clipName(s string) string { return s[:min(len(s), 200)] }
 
+// first is the Event that is to be sent next, nil if there is none.
 func (e *events) first() *corev1.Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.waiting) == 0 {
-		return nil
+	for len(e.waiting) > 0 {
+		x := e.waiting[0]
+		if x.reached == nil {
+			return x.event
+		}
+		close(x.reached)
+		e.waiting = e.waiting[1:]
 	}
-	return e.waiting[0]
+	return nil
 }
 
 func (e *events) drop(ev *corev1.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.waiting) > 0 && e.waiting[0] == ev {
+	if len(e.waiting) > 0 && e.waiting[0].event == ev {
 		e.waiting = e.waiting[1:]
 	}
 }

@@ -95,6 +95,7 @@ func (d *Daemon) turn() time.Time {
 	d.markReady()
 
 	d.health(now)
+	wake = sooner(wake, d.show(now))
 	step := d.decide(now)
 	d.say(step)
 	idle := d.keepTasks(step)

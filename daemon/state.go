@@ -36,6 +36,7 @@ type state struct {
 	drainTask   *task
 	forceDrain  chan struct{}
 	drainForced bool
+	shown       shown
 
 	child decide.Child
 
@@ -99,12 +100,38 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended},
 		Slot:     d.slot,
 		Drain: decide.Drain{
-			ID: d.drainID, Done: d.drain.Drained, Blocked: len(d.drain.Blocked), Summary: d.drain.Summary,
+			ID: d.drainID, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
 		},
 		Child:        d.child,
 		HealthySince: d.healthySince,
 		Ailing:       d.ailing,
 	}
+}
+
+// shown is what people are told of the drain: its text does not change more often
+// than each showPause, whatever the drain itself sees.
+type shown struct {
+	id      string
+	blocked int
+	summary string
+	at      time.Time
+}
+
+const showPause = 10 * time.Second
+
+// show brings shown up to date if it may be, and returns when it next may.
+func (d *Daemon) show(now time.Time) time.Time {
+	p := &d.drain
+	due := d.shown.at.Add(showPause)
+	fresh := shown{id: d.drainID, blocked: len(p.Blocked), summary: p.Summary, at: now}
+	switch {
+	case d.shown.id == fresh.id && d.shown.summary == fresh.summary:
+		return now.Add(heartbeat)
+	case d.shown.id == fresh.id && now.Before(due) && !p.Drained:
+		return due
+	}
+	d.shown = fresh
+	return now.Add(heartbeat)
 }
 
 // readBoot reads the boot's identity. The boot time is read anew each time: it

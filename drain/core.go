@@ -32,7 +32,8 @@ type tracked struct {
 	retryAt time.Time
 	tries   int // in a row without a word about when to try again
 	forced  bool
-	block   verdict // the last answer that was no
+	block   verdict   // the last answer that was no
+	blocked time.Time // since when, without an eviction in between
 }
 
 // request is an eviction or deletion that the core wants made.
@@ -72,6 +73,9 @@ const (
 	// overdueAfter is how long after its grace a pod may still be there before
 	// that is told as a reason.
 	overdueAfter = 15 * time.Second
+	// patience is how long a pod may be blocked by what usually passes before
+	// people are told.
+	patience = 10 * time.Second
 	// acceptedRetry is when an eviction that was accepted and yet did not lead to
 	// a deletion is asked for again.
 	acceptedRetry  = time.Minute
@@ -191,7 +195,7 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 	t.state = pending
 	switch {
 	case v.accepted:
-		t.state, t.asked, t.tries, t.block = terminating, now, 0, verdict{}
+		t.state, t.asked, t.tries, t.block, t.blocked = terminating, now, 0, verdict{}, time.Time{}
 		t.forced = t.forced || r.force
 		t.retryAt = now.Add(acceptedRetry)
 		return
@@ -203,6 +207,9 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 		return
 	}
 	t.block = v
+	if t.blocked.IsZero() {
+		t.blocked = now
+	}
 	switch {
 	case v.soon:
 		t.retryAt = now.Add(v.after + c.jitter(v.after/4))
@@ -276,6 +283,9 @@ func (c *core) wake(now time.Time) time.Time {
 		}
 		if overdue := t.deletedAt.Add(overdueAfter); t.deleting() && now.Before(overdue) {
 			sooner(overdue)
+		}
+		if told := t.blocked.Add(patience); !t.blocked.IsZero() && now.Before(told) {
+			sooner(told)
 		}
 	}
 	if left == 0 {
@@ -376,13 +386,24 @@ func (c *core) why(t *tracked, now time.Time) (Reason, string) {
 		}
 		return Terminating, m
 	}
-	if t.block.reason == "" {
-		return "", ""
+	reason, message := t.block.reason, t.block.message
+	if b := c.budgetOf(t); b != nil && reason == BudgetExhausted {
+		reason, message = explain(b)
 	}
-	if b := c.budgetOf(t); b != nil && t.block.reason == BudgetExhausted {
-		return explain(b)
+	if passing(reason) && now.Before(t.blocked.Add(patience)) {
+		return "", "" // as in every drain in which a budget does its work
 	}
-	return t.block.reason, t.block.message
+	return reason, message
+}
+
+// passing says whether a reason usually passes without anybody's doing.
+func passing(r Reason) bool {
+	switch r {
+	case BudgetExhausted, UnhealthySiblings, APIOverloaded, NamespaceTerminating:
+		return true
+	default:
+		return false
+	}
 }
 
 // explain says why a budget allows no eviction.

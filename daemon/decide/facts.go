@@ -85,6 +85,7 @@ type Drain struct {
 	Done    bool
 	Blocked int    // pods that cannot be evicted at present
 	Summary string // which and why, stable and short; or the totals when done
+	Detail  string // how far it has come
 }
 
 // ChildState is what became of the reboot command.

@@ -192,6 +192,9 @@ func draining(p Policy, r *Record, f Facts) Step {
 		return order(r, f, Drained, f.Drain.Summary)
 	}
 	s := Step{Do: Evict, Reason: DrainStarted, Message: "draining"}
+	if ours {
+		s.Detail = f.Drain.Detail
+	}
 	if ours && f.Drain.Blocked > 0 {
 		s.Reason, s.Message = DrainBlocked, f.Drain.Summary
 	}
