@@ -313,7 +313,7 @@ func booted(r *Record, f Facts, message string) Step {
 
 func verifying(p Policy, r *Record, f Facts) Step {
 	if f.Boot.ID == r.BootID {
-		return Step{Do: Wait, Reason: RecordInvalid, Message: "the record says that the machine has been rebooted, and its boot ID says that it has not: hands off"}
+		return sameBoot()
 	}
 	if s, ok := passed(p, r, f); ok {
 		return s
@@ -330,6 +330,12 @@ func verifying(p Policy, r *Record, f Facts) Step {
 		s.Until = earlier(limit, f.HealthySince.Add(p.Settle))
 	}
 	return s
+}
+
+// sameBoot is the step for a record of what comes after a boot, on the boot from
+// before: only somebody's hand can have written it.
+func sameBoot() Step {
+	return Step{Do: Wait, Reason: RecordInvalid, Message: "the record says that the machine has been rebooted, and its boot ID says that it has not: hands off"}
 }
 
 // passed ends the operation when the node is and stays healthy.
@@ -376,6 +382,9 @@ func halted(p Policy, r *Record, f Facts) Step {
 			return booted(r, f, "the machine has booted at last")
 		}
 		return Step{Do: Wait, Reason: RebootOverdue, Message: r.Failure.Message}
+	}
+	if f.Boot.ID == r.BootID {
+		return sameBoot()
 	}
 	if s, ok := passed(p, r, f); ok {
 		return s

@@ -1,0 +1,363 @@
+package decide
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	t0     = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	policy = Policy{
+		Drain: true, DrainTimeout: 30 * time.Minute, OnDrainTimeout: Rollback,
+		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, Settle: time.Minute,
+	}
+)
+
+// situation is one combination of everything that a decision depends on.
+type situation struct {
+	p Policy
+	r *Record
+	f Facts
+}
+
+// records are the records that there can be, in every variant that matters.
+func records() []*Record {
+	base := func(p Phase) *Record {
+		return &Record{V: Schema, ID: "op", Phase: p, Since: t0, BootID: "boot-1", Requested: t0, Request: "kernel"}
+	}
+	out := []*Record{nil, base(Waiting), base(Queued)}
+	paused := base(Waiting)
+	paused.Attempts, paused.NotBefore = 1, t0.Add(time.Hour)
+	paused.Failure = &Failure{Reason: DrainTimedOut, Message: "not drained"}
+	out = append(out, paused)
+	for _, cordoned := range []bool{false, true} {
+		with := func(p Phase, order *Order, failure *Failure) {
+			r := base(p)
+			r.Cordoned, r.Order, r.Failure = cordoned, order, failure
+			out = append(out, r)
+		}
+		with(Draining, nil, nil)
+		with(Draining, &Order{At: t0, By: "other", Try: 1}, nil)
+		for _, by := range []string{"me", "other"} {
+			for _, accepted := range []bool{false, true} {
+				for _, try := range []int{1, maxTries} {
+					with(Rebooting, &Order{At: t0, By: by, Try: try, Accepted: accepted}, nil)
+				}
+			}
+		}
+		with(Verifying, &Order{At: t0, By: "other", Try: 1}, nil)
+		with(Verifying, nil, nil)
+		with(Halted, &Order{At: t0, By: "other", Try: 1, Accepted: true}, &Failure{Reason: RebootOverdue, Message: "overdue"})
+		with(Halted, &Order{At: t0, By: "other", Try: 1, Accepted: true}, &Failure{Reason: Unhealthy, Message: "unhealthy"})
+	}
+	return out
+}
+
+// situations calls f with every combination.
+func situations(f func(situation)) int {
+	var policies []Policy
+	for _, on := range []TimeoutPolicy{Rollback, Force, Reboot} {
+		p := policy
+		p.OnDrainTimeout = on
+		policies = append(policies, p)
+	}
+	noDrain, noLimit := policy, policy
+	noDrain.Drain = false
+	noLimit.DrainTimeout = 0
+	policies = append(policies, noDrain, noLimit)
+
+	boots := []Boot{{ID: "boot-1", Time: t0.Add(-time.Hour)}, {ID: "boot-2", Time: t0.Add(time.Minute)}, {Problem: "no such file"}}
+	drains := []Drain{{}, {ID: "op", Detail: "3 of 4 pods left"}, {ID: "op", Blocked: 1, Summary: "web is blocked"}, {ID: "op", Done: true, Summary: "drained: 4 drained"}, {ID: "earlier", Done: true}}
+	children := []Child{
+		{},
+		{ID: "op", Try: 1, State: ChildRunning},
+		{ID: "op", Try: 1, State: ChildSucceeded, Ended: t0},
+		{ID: "op", Try: 1, State: ChildFailed, Ended: t0, Problem: "exit status 1"},
+		{ID: "op", Try: maxTries, State: ChildFailed, Ended: t0, Problem: "exit status 1"},
+	}
+	nows := []time.Time{t0.Add(2 * time.Second), t0.Add(35 * time.Minute), t0.Add(2 * time.Hour)}
+	count := 0
+	for _, r := range records() {
+		policies := policies
+		if r == nil || r.Phase != Draining {
+			policies = policies[:1] // they are about the drain
+		}
+		for _, p := range policies {
+			for _, boot := range boots {
+				for _, now := range nows {
+					for bits := range 1 << 3 {
+						for slot := SlotUnknown; slot <= SlotGone; slot++ {
+							for _, drain := range drains {
+								for _, child := range children {
+									for _, healthy := range []time.Time{{}, now.Add(-time.Second), now.Add(-time.Hour)} {
+										count++
+										f(situation{p, r, Facts{
+											Now: now, Instance: "me", Boot: boot, Drain: drain, Child: child,
+											Request: Request{Wanted: bits&1 != 0, Why: "kernel"}, Held: bits&2 != 0, Hold: "disk",
+											Node:         Node{Unschedulable: bits&4 != 0},
+											Slot:         Slot{State: slot, Name: "rebootd-0", Note: "held: rebootd-0 by b"},
+											HealthySince: healthy, Ailing: "not Ready",
+										}})
+									}
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return count
+}
+
+func (s situation) String() string {
+	rec, _ := json.Marshal(s.r)
+	return fmt.Sprintf("record %s\nfacts %+v\npolicy %+v", rec, s.f, s.p)
+}
+
+func (s situation) phase() Phase {
+	if s.r == nil {
+		return Idle
+	}
+	return s.r.Phase
+}
+
+// rebooted says whether the machine runs another boot than the record's.
+func (s situation) rebooted() bool {
+	return s.r != nil && s.f.Boot.ID != "" && s.f.Boot.ID != s.r.BootID
+}
+
+// ordered says whether the reboot command may have been called.
+func (s situation) ordered() bool {
+	if s.phase() == Halted {
+		return true
+	}
+	if s.phase() != Rebooting {
+		return false
+	}
+	child := s.f.Child.ID == s.r.ID && s.f.Child.Try == s.r.Order.Try && s.f.Child.State != ChildNone
+	return s.r.Order.By != s.f.Instance || child
+}
+
+func (s situation) childFailed() bool {
+	return s.phase() == Rebooting && s.f.Child.ID == s.r.ID && s.f.Child.Try == s.r.Order.Try && s.f.Child.State == ChildFailed
+}
+
+// invariants are what must hold for every decision, in the words of the README.
+var invariants = []struct {
+	sentence string
+	holds    func(s situation, step Step) bool
+}{
+	{"the reboot command is spawned only for an order that this start of the daemon has written, and only once", func(s situation, step Step) bool {
+		return !(step.Do == Spawn) || (s.phase() == Rebooting && s.r.Order.By == s.f.Instance && !s.ordered())
+	}},
+	{"the reboot command is spawned only while the slot is held, the node cordoned, a reboot asked for and the node not held", func(s situation, step Step) bool {
+		return !(step.Do == Spawn) || (s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
+	}},
+	{"nothing is ordered on a boot that is not the one of the record", func(s situation, step Step) bool {
+		return !(s.rebooted()) || (step.Do != Spawn && step.Do != Evict && step.Do != Acquire && step.Do != Cordon)
+	}},
+	{"nothing is done while the boot ID is unknown", func(s situation, step Step) bool {
+		return !(s.f.Boot.ID == "") || (step.Do == Wait)
+	}},
+	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed", func(s situation, step Step) bool {
+		return !(s.ordered() && !s.rebooted() && !s.childFailed()) || (step.Do != Restore && step.Do != Release)
+	}},
+	{"the slot is given up only when no operation needs it", func(s situation, step Step) bool {
+		return !(step.Do == Release) || (s.f.Slot.State == SlotHeld && (s.phase() == Idle || s.phase() == Waiting))
+	}},
+	{"a slot that no operation needs is given up", func(s situation, step Step) bool {
+		idle := s.phase() == Idle || s.phase() == Waiting
+		return !(idle && s.f.Slot.State == SlotHeld && s.f.Boot.ID != "") || (step.Do == Release)
+	}},
+	{"the node is cordoned only under a slot, and the record says whether the cordon is ours", func(s situation, step Step) bool {
+		return !(step.Do == Cordon) || (s.phase() == Queued && s.f.Slot.State == SlotHeld && step.Record.Cordoned == !s.f.Node.Unschedulable)
+	}},
+	{"pods are evicted only while draining, cordoned, under a slot, with a reboot asked for and the node not held", func(s situation, step Step) bool {
+		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
+	}},
+	{"the rest of the pods is deleted only by the policy force, and only after the time limit", func(s situation, step Step) bool {
+		return !(step.Force) || (step.Do == Evict && s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)))
+	}},
+	{"the order to reboot is written only for a drained node, or as the policy says, or anew after a failure", func(s situation, step Step) bool {
+		if step.Record == nil || step.Record.Phase != Rebooting || step.Record.Order.Accepted {
+			return true
+		}
+		late := s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)) && s.p.OnDrainTimeout != Rollback
+		drained := s.f.Drain.ID == s.r.ID && s.f.Drain.Done
+		return s.phase() == Draining && (drained || late || !s.p.Drain) || s.childFailed()
+	}},
+	{"without --drain nothing is evicted", func(s situation, step Step) bool {
+		return !(!s.p.Drain) || (step.Do != Evict)
+	}},
+	{"the operation ends as verified only on another boot, with the node healthy for the time to settle", func(s situation, step Step) bool {
+		return !(step.Reason == RebootVerified) || (s.rebooted() && !s.f.HealthySince.IsZero() && !s.f.Now.Before(s.f.HealthySince.Add(s.p.Settle)))
+	}},
+	{"a node that is put back and tried again forgets its cordon and its order", func(s situation, step Step) bool {
+		return !(step.Do == Restore && step.Record != nil) || (step.Record != nil && !step.Record.Cordoned && step.Record.Order == nil && step.Record.Phase == Waiting)
+	}},
+	{"an operation that had the node cordoned ends by putting the node back", func(s situation, step Step) bool {
+		early := s.phase() == Idle || s.phase() == Waiting || s.phase() == Queued
+		return !(step.Do == Write && step.Record == nil) || (early)
+	}},
+	{"only a boot that has happened serves a request by annotation", func(s situation, step Step) bool {
+		return !(step.ClearRequest) || (s.rebooted())
+	}},
+	{"a node that halts says why, and only overdue or unhealthy halts", func(s situation, step Step) bool {
+		if step.Record == nil || step.Record.Phase != Halted {
+			return true
+		}
+		return step.Record.Failure.Reason == RebootOverdue && !s.rebooted() || step.Record.Failure.Reason == Unhealthy && s.rebooted()
+	}},
+	{"a write changes something", func(s situation, step Step) bool {
+		if step.Do != Write {
+			return true
+		}
+		return !reflect.DeepEqual(step.Record, s.r)
+	}},
+	{"what is written can be read", func(s situation, step Step) bool {
+		if step.Record == nil {
+			return true
+		}
+		data, err := json.Marshal(step.Record)
+		if err != nil {
+			return false
+		}
+		_, err = ParseRecord(data)
+		return err == nil
+	}},
+	{"people are told a reason of the vocabulary and a sentence", func(_ situation, step Step) bool {
+		return Meanings()[step.Reason] != "" && step.Message != ""
+	}},
+	{"the time at which to ask again is to come", func(s situation, step Step) bool {
+		return step.Until.IsZero() || step.Until.After(s.f.Now)
+	}},
+}
+
+func TestEverySituation(t *testing.T) {
+	broken := make([]int, len(invariants))
+	n := situations(func(s situation) {
+		before := clone(s.r)
+		step := Next(s.p, s.r, s.f)
+		if !reflect.DeepEqual(s.r, before) {
+			t.Fatalf("the decision changed the record: %+v to %+v", before, s.r)
+		}
+		for i, inv := range invariants {
+			if !inv.holds(s, step) {
+				if broken[i]++; broken[i] <= 3 {
+					t.Errorf("broken: %s\nstep %+v\n%s", inv.sentence, step, s)
+				}
+			}
+		}
+	})
+	t.Logf("%d situations, %d invariants", n, len(invariants))
+}
+
+// Written and asked again, with nothing else changed, the decision comes to rest:
+// no two steps undo each other without end.
+func TestDecisionsComeToRest(t *testing.T) {
+	situations(func(s situation) {
+		var trace []string
+		for range 8 {
+			step := Next(s.p, s.r, s.f)
+			trace = append(trace, fmt.Sprintf("%s %s", step.Do, step.Reason))
+			switch step.Do {
+			case Write:
+				s.r = step.Record
+			case Cordon:
+				s.r, s.f.Node.Unschedulable = step.Record, true
+			case Restore:
+				if s.r.Cordoned {
+					s.f.Node.Unschedulable = false
+				}
+				s.r = step.Record
+			case Release:
+				s.f.Slot.State = SlotNone
+			case Spawn:
+				s.f.Child = Child{ID: s.r.ID, Try: s.r.Order.Try, State: ChildRunning}
+			default:
+				return
+			}
+		}
+		t.Fatalf("does not come to rest: %s\n%s", strings.Join(trace, ", "), s)
+	})
+}
+
+// The drawing has every edge that the decision can take, and no other.
+func TestDrawingIsTrue(t *testing.T) {
+	got := map[string]bool{}
+	situations(func(s situation) {
+		step := Next(s.p, s.r, s.f)
+		switch step.Do {
+		case Write, Cordon, Restore:
+		default:
+			return
+		}
+		to := Idle
+		if step.Record != nil {
+			to = step.Record.Phase
+		}
+		if to != s.phase() {
+			got[fmt.Sprintf("%s --> %s: %s", state(s.phase()), state(to), step.Reason)] = true
+		}
+	})
+	data, err := os.ReadFile("../../docs/state-machine.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{}
+	edge := regexp.MustCompile(`(?m)^\s*(\w+|\[\*\]) --> (\w+|\[\*\]): (.+)$`)
+	for _, m := range edge.FindAllStringSubmatch(string(data), -1) {
+		for reason := range strings.SplitSeq(m[3], ",") {
+			want[fmt.Sprintf("%s --> %s: %s", m[1], m[2], strings.TrimSpace(reason))] = true
+		}
+	}
+	for _, e := range sortedKeys(got) {
+		if !want[e] {
+			t.Errorf("the drawing lacks the edge %s", e)
+		}
+	}
+	for _, e := range sortedKeys(want) {
+		if !got[e] {
+			t.Errorf("the drawing has an edge that is never taken: %s", e)
+		}
+	}
+}
+
+// clone copies a record to the last field.
+func clone(r *Record) *Record {
+	if r == nil {
+		return nil
+	}
+	c := *r
+	if r.Order != nil {
+		c.Order = new(*r.Order)
+	}
+	if r.Failure != nil {
+		c.Failure = new(*r.Failure)
+	}
+	return &c
+}
+
+func state(p Phase) string {
+	if p == Idle {
+		return "[*]"
+	}
+	return string(p)
+}
+
+func sortedKeys(m map[string]bool) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
