@@ -161,7 +161,8 @@ func (d *Daemon) patchNode(ctx context.Context, data []byte, subresources ...str
 // spawn makes sure of the slot and starts the reboot command: the point of no
 // return. The record says already that it is about to happen.
 func (d *Daemon) spawn(step decide.Step) {
-	id, try := d.record.ID, d.record.Order.Try
+	key := d.record.OrderKey()
+	log := d.Log.With().Str("operation", d.record.ID).Int("try", d.record.Order.Try).Logger()
 	if d.told.Reason != step.Reason {
 		d.tell(step) // now: the machine may be gone in a moment
 	}
@@ -175,21 +176,20 @@ func (d *Daemon) spawn(step decide.Step) {
 			}
 			return nil, fmt.Errorf("confirm the slot before the reboot: %w", err)
 		}
-		log := d.Log.With().Str("operation", id).Int("try", try).Logger()
 		child, err := d.Spawn(func(line string) { log.Info().Str("output", line).Msg("reboot command") })
 		if err != nil {
 			return func() {
-				d.child = decide.Child{ID: id, Try: try, State: decide.ChildFailed, Ended: d.now(), Problem: err.Error()}
+				d.child = decide.Child{Key: key, State: decide.ChildFailed, Ended: d.now(), Problem: err.Error()}
 			}, nil
 		}
-		d.bg.run(func() { d.awaitChild(id, try, child) })
+		d.bg.run(func() { d.awaitChild(key, child) })
 		return func() {
-			d.child = decide.Child{ID: id, Try: try, State: decide.ChildRunning}
+			d.child = decide.Child{Key: key, State: decide.ChildRunning}
 		}, nil
 	})
 }
 
-func (d *Daemon) awaitChild(id string, try int, child Child) {
+func (d *Daemon) awaitChild(key string, child Child) {
 	ctx := d.bg.tasks
 	select {
 	case <-child.Done():
@@ -198,7 +198,7 @@ func (d *Daemon) awaitChild(id string, try int, child Child) {
 	}
 	r := child.Result()
 	d.post(ctx, func() {
-		d.child = decide.Child{ID: id, Try: try, State: decide.ChildSucceeded, Ended: d.now()}
+		d.child = decide.Child{Key: key, State: decide.ChildSucceeded, Ended: d.now()}
 		if err := r.Failure(); err != nil {
 			d.child.State, d.child.Problem = decide.ChildFailed, err.Error()
 		}
@@ -213,7 +213,7 @@ func (d *Daemon) publish(step decide.Step, now time.Time) time.Time {
 	}
 	condition := d.conditionFor(step, d.record != nil)
 	report := ""
-	if d.drainID != d.reportWritten {
+	if d.drainKey != d.reportWritten {
 		report = d.reportToWrite() // the pods seen, before any of them is gone
 	}
 	if condition == nil && report == "" {
@@ -230,7 +230,7 @@ func (d *Daemon) publish(step decide.Step, now time.Time) time.Time {
 	d.publishedAt = now
 	reported := d.reportWritten
 	if report != "" {
-		reported = d.drainID
+		reported = d.drainKey
 	}
 	d.step(decide.Step{Do: decide.Wait, Reason: step.Reason}, func(ctx context.Context) (func(), error) {
 		n, err := d.patchNode(ctx, data, "status")

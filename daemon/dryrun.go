@@ -15,7 +15,7 @@ func (d *Daemon) pretend(step decide.Step) bool {
 	case decide.Release:
 		d.slot = decide.Slot{State: decide.SlotNone}
 	case decide.Spawn:
-		d.child = decide.Child{ID: d.record.ID, Try: d.record.Order.Try, State: decide.ChildRunning}
+		d.child = decide.Child{Key: d.record.OrderKey(), State: decide.ChildRunning}
 	default:
 		return false
 	}

@@ -32,7 +32,7 @@ type state struct {
 	slotTask *task
 
 	drain       drain.Progress
-	drainID     string // of the operation
+	drainKey    string // which drain it is
 	drainTask   *task
 	forceDrain  chan struct{}
 	drainForced bool
@@ -50,7 +50,7 @@ type state struct {
 	reported    string      // the status text that was given last
 	told        decide.Step // what was said last in the log and as an Event
 	publishedAt time.Time
-	// reportWritten is the operation whose drain's first report was written.
+	// reportWritten is the drain whose first report was written.
 	reportWritten string
 	ended         decide.Step // the step that ended the last operation
 	isReady       bool
@@ -100,7 +100,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended},
 		Slot:     d.slot,
 		Drain: decide.Drain{
-			ID: d.drainID, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
+			Key: d.drainKey, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
 		},
 		Child:        d.child,
 		HealthySince: d.healthySince,
@@ -111,7 +111,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 // shown is what people are told of the drain: its text does not change more often
 // than each showPause, whatever the drain itself sees.
 type shown struct {
-	id      string
+	key     string
 	blocked int
 	summary string
 	at      time.Time
@@ -123,11 +123,11 @@ const showPause = 10 * time.Second
 func (d *Daemon) show(now time.Time) time.Time {
 	p := &d.drain
 	due := d.shown.at.Add(showPause)
-	fresh := shown{id: d.drainID, blocked: len(p.Blocked), summary: p.Summary, at: now}
+	fresh := shown{key: d.drainKey, blocked: len(p.Blocked), summary: p.Summary, at: now}
 	switch {
-	case d.shown.id == fresh.id && d.shown.summary == fresh.summary:
+	case d.shown.key == fresh.key && d.shown.summary == fresh.summary:
 		return now.Add(heartbeat)
-	case d.shown.id == fresh.id && now.Before(due) && !p.Drained:
+	case d.shown.key == fresh.key && now.Before(due) && !p.Drained:
 		return due
 	}
 	d.shown = fresh

@@ -153,7 +153,7 @@ func (d *Daemon) keepSlot(ctx context.Context) func() {
 func (d *Daemon) keepDrainTask(step decide.Step) bool {
 	wanted := step.Do == decide.Evict
 	if d.drainTask != nil {
-		if wanted && d.drainID == d.record.ID {
+		if wanted && d.drainKey == d.record.DrainKey() {
 			if step.Force && !d.drainForced {
 				d.drainForced = true
 				close(d.forceDrain)
@@ -168,7 +168,7 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 	}
 	d.forceDrain, d.drainForced = make(chan struct{}), false
 	opts := drain.Options{ID: d.record.ID, Previous: d.previousReport(), Force: d.forceDrain}
-	d.drainID, d.drain = d.record.ID, drain.Progress{}
+	d.drainKey, d.drain = d.record.DrainKey(), drain.Progress{}
 	d.drainTask = d.begin(drainNode, func(ctx context.Context) func() {
 		var last drain.Progress
 		err := d.Drain.Run(ctx, opts, func(p drain.Progress) {
@@ -201,7 +201,7 @@ func (d *Daemon) previousReport() *drain.Report {
 // reportToWrite is the report of the current operation's drain if the Node's is
 // another, "" if there is none to write.
 func (d *Daemon) reportToWrite() string {
-	if d.record == nil || d.drainID != d.record.ID || d.drain.Report == nil || !d.drain.Listed {
+	if d.record == nil || d.drain.Report == nil || d.drain.Report.ID != d.record.ID || !d.drain.Listed {
 		return ""
 	}
 	data, err := json.Marshal(d.drain.Report)

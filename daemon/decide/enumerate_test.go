@@ -74,13 +74,21 @@ func situations(f func(situation)) int {
 	policies = append(policies, noDrain, noLimit)
 
 	boots := []Boot{{ID: "boot-1", Time: t0.Add(-time.Hour)}, {ID: "boot-2", Time: t0.Add(time.Minute)}, {Problem: "no such file"}}
-	drains := []Drain{{}, {ID: "op", Detail: "3 of 4 pods left"}, {ID: "op", Blocked: 1, Summary: "web is blocked"}, {ID: "op", Done: true, Summary: "drained: 4 drained"}, {ID: "earlier", Done: true}}
+	this := (&Record{ID: "op", Since: t0, Order: &Order{At: t0}})
+	earlier := (&Record{ID: "op", Since: t0.Add(-time.Hour), Order: &Order{At: t0.Add(-time.Hour)}})
+	drains := []Drain{
+		{},
+		{Key: this.DrainKey(), Detail: "3 of 4 pods left"},
+		{Key: this.DrainKey(), Blocked: 1, Summary: "web is blocked"},
+		{Key: this.DrainKey(), Done: true, Summary: "drained: 4 drained"},
+		{Key: earlier.DrainKey(), Done: true},
+	}
 	children := []Child{
 		{},
-		{ID: "op", Try: 1, State: ChildRunning},
-		{ID: "op", Try: 1, State: ChildSucceeded, Ended: t0},
-		{ID: "op", Try: 1, State: ChildFailed, Ended: t0, Problem: "exit status 1"},
-		{ID: "op", Try: maxTries, State: ChildFailed, Ended: t0, Problem: "exit status 1"},
+		{Key: this.OrderKey(), State: ChildRunning},
+		{Key: this.OrderKey(), State: ChildSucceeded, Ended: t0},
+		{Key: this.OrderKey(), State: ChildFailed, Ended: t0, Problem: "exit status 1"},
+		{Key: earlier.OrderKey(), State: ChildFailed, Ended: t0, Problem: "exit status 1"},
 	}
 	nows := []time.Time{t0.Add(2 * time.Second), t0.Add(35 * time.Minute), t0.Add(2 * time.Hour)}
 	count := 0
@@ -142,12 +150,12 @@ func (s situation) ordered() bool {
 	if s.phase() != Rebooting {
 		return false
 	}
-	child := s.f.Child.ID == s.r.ID && s.f.Child.Try == s.r.Order.Try && s.f.Child.State != ChildNone
+	child := s.f.Child.Key == s.r.OrderKey() && s.f.Child.State != ChildNone
 	return s.r.Order.By != s.f.Instance || child
 }
 
 func (s situation) childFailed() bool {
-	return s.phase() == Rebooting && s.f.Child.ID == s.r.ID && s.f.Child.Try == s.r.Order.Try && s.f.Child.State == ChildFailed
+	return s.phase() == Rebooting && s.f.Child.Key == s.r.OrderKey() && s.f.Child.State == ChildFailed
 }
 
 // invariants are what must hold for every decision, in the words of the README.
@@ -191,7 +199,7 @@ var invariants = []struct {
 			return true
 		}
 		late := s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)) && s.p.OnDrainTimeout != Rollback
-		drained := s.f.Drain.ID == s.r.ID && s.f.Drain.Done
+		drained := s.f.Drain.Key == s.r.DrainKey() && s.f.Drain.Done
 		return s.phase() == Draining && (drained || late || !s.p.Drain) || s.childFailed()
 	}},
 	{"without --drain nothing is evicted", func(s situation, step Step) bool {
@@ -281,7 +289,7 @@ func TestDecisionsComeToRest(t *testing.T) {
 			case Release:
 				s.f.Slot.State = SlotNone
 			case Spawn:
-				s.f.Child = Child{ID: s.r.ID, Try: s.r.Order.Try, State: ChildRunning}
+				s.f.Child = Child{Key: s.r.OrderKey(), State: ChildRunning}
 			default:
 				return
 			}

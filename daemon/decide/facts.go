@@ -79,9 +79,9 @@ type Slot struct {
 	Note  string // who holds it instead, or whom we wait for
 }
 
-// Drain is the progress of the drain of one operation.
+// Drain is the progress of one drain.
 type Drain struct {
-	ID      string // of the operation
+	Key     string // which drain: [Record.DrainKey]
 	Done    bool
 	Blocked int    // pods that cannot be evicted at present
 	Summary string // which and why, stable and short; or the totals when done
@@ -99,10 +99,9 @@ const (
 	ChildFailed // could not be started, or ended with an error
 )
 
-// Child is the reboot command, started for one try of one operation.
+// Child is the reboot command, started for one order.
 type Child struct {
-	ID      string // of the operation
-	Try     int
+	Key     string // which order: [Record.OrderKey]
 	State   ChildState
 	Ended   time.Time
 	Problem string // why it failed, with the end of its output

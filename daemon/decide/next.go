@@ -184,7 +184,7 @@ func draining(p Policy, r *Record, f Facts) Step {
 	if s, ok := undo(r, f); ok {
 		return s
 	}
-	ours := f.Drain.ID == r.ID
+	ours := f.Drain.Key == r.DrainKey()
 	if !p.Drain {
 		return order(r, f, Drained, "not drained, as configured")
 	}
@@ -242,7 +242,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	overdue := r.Order.At.Add(p.RebootTimeout)
 	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Until: overdue}
 	state := f.Child.State
-	if f.Child.ID != r.ID || f.Child.Try != r.Order.Try {
+	if f.Child.Key != r.OrderKey() {
 		state = ChildNone
 	}
 

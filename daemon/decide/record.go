@@ -162,6 +162,18 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 	return json.Marshal(all)
 }
 
+// DrainKey tells the drains of an operation apart: one that is tried again is
+// drained again.
+func (r *Record) DrainKey() string { return r.ID + " " + r.Since.UTC().Format(time.RFC3339Nano) }
+
+// OrderKey tells the orders of an operation apart; "" without one.
+func (r *Record) OrderKey() string {
+	if r.Order == nil {
+		return ""
+	}
+	return r.ID + " " + r.Order.At.UTC().Format(time.RFC3339Nano)
+}
+
 // in is a copy of the record that enters a phase.
 func (r *Record) in(p Phase, now time.Time) *Record {
 	c := *r
