@@ -118,7 +118,6 @@ func (d *Daemon) write(step decide.Step) {
 		d.stepFailed(step, err)
 		return
 	}
-	uncordons := step.Do == decide.Restore && d.record.Cordoned && d.node.unschedulable
 	old := d.record
 	d.step(step, func(ctx context.Context) (func(), error) {
 		n, err := d.patchNode(ctx, data, subresources...)
@@ -129,7 +128,7 @@ func (d *Daemon) write(step decide.Step) {
 			d.seeNode(n)
 			d.Metrics.transition(old, step, d.now())
 			d.tell(step)
-			if uncordons {
+			if step.Uncordon {
 				d.events.add(corev1.EventTypeNormal, decide.Uncordoned, "removed the cordon that rebootd had set")
 			}
 		}, nil

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/kube"
 )
 
 // The annotations and the condition of the Node.
@@ -31,6 +33,7 @@ type nodeView struct {
 	uid             types.UID
 	resourceVersion string
 	unschedulable   bool
+	cordonForeign   bool // by the API server's account of who has set it
 	deleting        bool
 	ready           bool
 	readyMessage    string
@@ -55,6 +58,7 @@ func viewOf(n *corev1.Node) *nodeView {
 		request:         n.Annotations[RequestAnnotation],
 		readyMessage:    "the kubelet has not said so yet",
 	}
+	v.cordonForeign = v.unschedulable && foreignCordon(n.ManagedFields)
 	v.hold, v.held = n.Annotations[HoldAnnotation]
 	for _, c := range n.Status.Conditions {
 		switch c.Type {
@@ -66,6 +70,18 @@ func viewOf(n *corev1.Node) *nodeView {
 		}
 	}
 	return v
+}
+
+// foreignCordon says whether the API server's account of who has set which field
+// names somebody else as having set spec.unschedulable. Where it names nobody,
+// the record's word stands.
+func foreignCordon(fields []metav1.ManagedFieldsEntry) bool {
+	for _, e := range fields {
+		if e.FieldsV1 != nil && e.Manager != kube.FieldManager && bytes.Contains(e.FieldsV1.Raw, []byte(`"f:unschedulable"`)) {
+			return true
+		}
+	}
+	return false
 }
 
 // older says whether v is an earlier state of the same Node than w. Resource

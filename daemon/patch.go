@@ -61,7 +61,7 @@ func (d *Daemon) recordPatch(step decide.Step, condition *corev1.NodeCondition) 
 	case decide.Cordon:
 		p.Spec = map[string]any{"unschedulable": true}
 	case decide.Restore:
-		if d.record.Cordoned && d.node.unschedulable {
+		if step.Uncordon {
 			p.Spec = map[string]any{"unschedulable": nil}
 		}
 	default:

@@ -93,11 +93,12 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 	return decide.Facts{
 		Now:      now,
 		Instance: d.instance,
+		Started:  d.start,
 		Request:  decide.RequestOf(sentinelFacts(d.sentinels), d.boot, d.node.request),
 		Held:     d.node.held,
 		Hold:     d.node.hold,
 		Boot:     d.boot,
-		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended},
+		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended, Foreign: d.node.cordonForeign},
 		Slot:     d.slot,
 		Drain: decide.Drain{
 			Key: d.drainKey, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,

@@ -57,6 +57,13 @@ func records() []*Record {
 		with(Halted, &Order{At: t0, By: "other", Try: 1, Accepted: true}, &Failure{Reason: RebootOverdue, Message: "overdue"})
 		with(Halted, &Order{At: t0, By: "other", Try: 1, Accepted: true}, &Failure{Reason: Unhealthy, Message: "unhealthy"})
 	}
+	for _, r := range out {
+		if r != nil && (r.Phase == Queued || r.Phase == Rebooting) {
+			a := clone(r)
+			a.Annotated = true
+			out = append(out, a)
+		}
+	}
 	return out
 }
 
@@ -100,16 +107,16 @@ func situations(f func(situation)) int {
 		for _, p := range policies {
 			for _, boot := range boots {
 				for _, now := range nows {
-					for bits := range 1 << 3 {
+					for bits := range 1 << 4 {
 						for slot := SlotUnknown; slot <= SlotGone; slot++ {
 							for _, drain := range drains {
 								for _, child := range children {
 									for _, healthy := range []time.Time{{}, now.Add(-time.Second), now.Add(-time.Hour)} {
 										count++
 										f(situation{p, r, Facts{
-											Now: now, Instance: "me", Boot: boot, Drain: drain, Child: child,
-											Request: Request{Wanted: bits&1 != 0, Why: "kernel"}, Held: bits&2 != 0, Hold: "disk",
-											Node:         Node{Unschedulable: bits&4 != 0},
+											Now: now, Instance: "me", Started: t0, Boot: boot, Drain: drain, Child: child,
+											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk",
+											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0},
 											Slot:         Slot{State: slot, Name: "rebootd-0", Note: "held: rebootd-0 by b"},
 											HealthySince: healthy, Ailing: "not Ready",
 										}})
@@ -211,12 +218,16 @@ var invariants = []struct {
 	{"a node that is put back and tried again forgets its cordon and its order", func(s situation, step Step) bool {
 		return !(step.Do == Restore && step.Record != nil) || (step.Record != nil && !step.Record.Cordoned && step.Record.Order == nil && step.Record.Phase == Waiting)
 	}},
+	{"only a cordon that is ours is removed, and ours is when the node is put back", func(s situation, step Step) bool {
+		ours := s.r != nil && s.r.Cordoned && s.f.Node.Unschedulable && !s.f.Node.Foreign
+		return step.Uncordon == (step.Do == Restore && ours)
+	}},
 	{"an operation that had the node cordoned ends by putting the node back", func(s situation, step Step) bool {
 		early := s.phase() == Idle || s.phase() == Waiting || s.phase() == Queued
 		return !(step.Do == Write && step.Record == nil) || (early)
 	}},
 	{"only a boot that has happened serves a request by annotation", func(s situation, step Step) bool {
-		return !(step.ClearRequest) || (s.rebooted())
+		return !(step.ClearRequest) || (s.rebooted() && s.r.Annotated)
 	}},
 	{"a node that halts says why, and only overdue or unhealthy halts", func(s situation, step Step) bool {
 		if step.Record == nil || step.Record.Phase != Halted {
@@ -280,9 +291,9 @@ func TestDecisionsComeToRest(t *testing.T) {
 			case Write:
 				s.r = step.Record
 			case Cordon:
-				s.r, s.f.Node.Unschedulable = step.Record, true
+				s.r, s.f.Node = step.Record, Node{Unschedulable: true, Foreign: s.f.Node.Foreign && s.f.Node.Unschedulable}
 			case Restore:
-				if s.r.Cordoned {
+				if step.Uncordon {
 					s.f.Node.Unschedulable = false
 				}
 				s.r = step.Record

@@ -32,6 +32,7 @@ const (
 type Facts struct {
 	Now      time.Time
 	Instance string // this start of the daemon
+	Started  time.Time
 
 	Request Request
 	Held    bool   // people want the node left alone
@@ -59,6 +60,9 @@ type Boot struct {
 // Node is what matters of the Node object.
 type Node struct {
 	Unschedulable bool
+	// Foreign says that the cordon was set by somebody else, by what the API
+	// server knows of who has set it.
+	Foreign bool
 }
 
 // SlotState is what is known of the slot of this node.
@@ -109,8 +113,9 @@ type Child struct {
 
 // Request is whether a reboot is asked for, and by what.
 type Request struct {
-	Wanted bool
-	Why    string
+	Wanted    bool
+	Why       string
+	Annotated bool // by the annotation, perhaps among others
 }
 
 // Sentinel is a file that asks for a reboot.
@@ -145,10 +150,11 @@ func RequestOf(sentinels []Sentinel, boot Boot, annotation string) Request {
 		}
 		why = append(why, w)
 	}
-	if annotation == "reboot" {
+	annotated := annotation == "reboot"
+	if annotated {
 		why = append(why, "annotation rebootd.dev/request")
 	}
-	return Request{Wanted: len(why) > 0, Why: cut(strings.Join(slices.Compact(why), "; "), maxWhy)}
+	return Request{Wanted: len(why) > 0, Annotated: annotated, Why: cut(strings.Join(slices.Compact(why), "; "), maxWhy)}
 }
 
 // cut shortens s to at most n bytes without splitting a character.

@@ -28,6 +28,17 @@ func Next(p Policy, r *Record, f Facts) Step {
 	if r == nil {
 		return idle(f)
 	}
+	if f.Boot.ID == r.BootID && r.Annotated != f.Request.Annotated && f.Request.Wanted {
+		n := *r
+		n.Annotated = f.Request.Annotated
+		return Step{Do: Write, Reason: RebootRequested, Message: "a reboot is asked for: " + f.Request.Why, Record: &n}
+	}
+	s := inPhase(p, r, f)
+	s.Uncordon = s.Do == Restore && ourCordon(r, f)
+	return s
+}
+
+func inPhase(p Policy, r *Record, f Facts) Step {
 	switch r.Phase {
 	case Waiting:
 		return waiting(r, f)
@@ -44,6 +55,12 @@ func Next(p Policy, r *Record, f Facts) Step {
 	}
 }
 
+// ourCordon says whether the node has the cordon that the operation has set: one
+// that was removed and set again by somebody else is theirs.
+func ourCordon(r *Record, f Facts) bool {
+	return r.Cordoned && f.Node.Unschedulable && !f.Node.Foreign
+}
+
 func idle(f Facts) Step {
 	switch {
 	case f.Slot.State == SlotHeld:
@@ -51,7 +68,7 @@ func idle(f Facts) Step {
 	case f.Request.Wanted:
 		r := &Record{
 			V: Schema, ID: operationID(f), Phase: Queued, Since: f.Now.UTC(),
-			BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why,
+			BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated,
 		}
 		if f.Held {
 			r.Phase = Waiting
@@ -118,9 +135,9 @@ func queued(r *Record, f Facts) Step {
 
 // rebootedOtherwise ends an operation that another reboot has overtaken before
 // anything was done for it.
-func rebootedOtherwise(*Record) Step {
+func rebootedOtherwise(r *Record) Step {
 	return Step{
-		Do: Write, Reason: Cancelled, ClearRequest: true,
+		Do: Write, Reason: Cancelled, ClearRequest: r.Annotated,
 		Message: "the machine has been rebooted by other means",
 	}
 }
@@ -148,7 +165,7 @@ func undo(r *Record, f Facts) (Step, bool) {
 		n := r.in(Waiting, f.Now)
 		n.Cordoned, n.Order = false, nil
 		return Step{Do: Restore, Reason: Held, Message: heldMessage(f) + "; the node is put back", Record: n}, true
-	case !f.Node.Unschedulable:
+	case !f.Node.Unschedulable, r.Cordoned && !ourCordon(r, f):
 		return putBack(r, f, CordonLost, "somebody uncordoned the node"), true
 	}
 	return Step{}, false
@@ -239,7 +256,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	if f.Boot.ID != r.BootID {
 		return booted(r, f, "the machine has booted")
 	}
-	overdue := r.Order.At.Add(p.RebootTimeout)
+	overdue := orderedAt(r, f).Add(p.RebootTimeout)
 	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Until: overdue}
 	state := f.Child.State
 	if f.Child.Key != r.OrderKey() {
@@ -286,6 +303,17 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	return Step{Do: Write, Reason: RebootOverdue, Message: n.Failure.Message, Record: n}
 }
 
+// orderedAt is when the time for the machine to go down begins. The clock may
+// have been set between two starts of the daemon; an order of which it is not
+// known whether it was carried out must not be repeated too early for that, so
+// for such a one the time begins with this start.
+func orderedAt(r *Record, f Facts) time.Time {
+	if r.Order.By != f.Instance && (!r.Order.Accepted || r.Order.At.After(f.Now)) {
+		return f.Started
+	}
+	return r.Order.At
+}
+
 func commandFailed(r *Record, f Facts) Step {
 	if r.Order.Try >= maxTries {
 		return putBack(r, f, RebootFailed, fmt.Sprintf("the reboot command failed %d times: %s", r.Order.Try, f.Child.Problem))
@@ -304,9 +332,9 @@ func commandFailed(r *Record, f Facts) Step {
 // machine's.
 func booted(r *Record, f Facts, message string) Step {
 	n := r.in(Verifying, f.Now)
-	n.Failure = nil
+	n.Failure, n.Annotated = nil, false
 	return Step{
-		Do: Write, Reason: VerifyStarted, Record: n, ClearRequest: true,
+		Do: Write, Reason: VerifyStarted, Record: n, ClearRequest: r.Annotated,
 		Message: fmt.Sprintf("%s: boot %s; waits for the node to be healthy", message, f.Boot.ID),
 	}
 }
@@ -340,7 +368,7 @@ func sameBoot() Step {
 
 // passed ends the operation when the node is and stays healthy.
 func passed(p Policy, r *Record, f Facts) (Step, bool) {
-	if r.Cordoned && !f.Node.Unschedulable {
+	if r.Cordoned && !ourCordon(r, f) {
 		// The cordon is gone, so it is no longer ours to remove; one that comes
 		// later is somebody else's.
 		n := *r

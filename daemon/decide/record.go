@@ -50,6 +50,9 @@ type Record struct {
 	Cordoned  bool      `json:"cordoned"`  // the cordon is ours, and ours to remove
 	Requested time.Time `json:"requested"` // when the request was first seen
 	Request   string    `json:"request,omitempty"`
+	// Annotated says that the annotation rebootd.dev/request was seen before the
+	// boot, and so is served by it; one that comes after it is a new request.
+	Annotated bool `json:"annotated,omitempty"`
 
 	Attempts  int       `json:"attempts,omitempty"` // that have failed and were undone
 	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them
@@ -113,7 +116,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"attempts", "notBefore", "failure", "order",
+	"annotated", "attempts", "notBefore", "failure", "order",
 }
 
 func (r *Record) check() error {

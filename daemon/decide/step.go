@@ -15,7 +15,7 @@ const (
 	Wait    Action = "wait"    // nothing, until a fact changes
 	Write   Action = "write"   // write the record
 	Cordon  Action = "cordon"  // cordon the node and write the record, in one patch
-	Restore Action = "restore" // uncordon the node if the cordon is ours and write the record, in one patch
+	Restore Action = "restore" // put the node back and write the record, in one patch
 	Acquire Action = "acquire" // stand in the queue for a slot
 	Release Action = "release" // give up the slot
 	Evict   Action = "drain"   // drain the node
@@ -30,6 +30,7 @@ type Step struct {
 	Detail  string // what changes more often, for the log and systemd's status only
 
 	Record       *Record   // what Write, Cordon and Restore write; nil: no record
+	Uncordon     bool      // Restore: the cordon is ours, and to be removed
 	ClearRequest bool      // the annotation rebootd.dev/request has been served
 	Force        bool      // Evict: delete the pods that are left
 	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need

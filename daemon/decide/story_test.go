@@ -61,7 +61,7 @@ func (s *story) boot() {
 // start is a new start of the daemon, which knows nothing but what it reads.
 func (s *story) start() {
 	s.instances++
-	s.f.Instance = fmt.Sprintf("start-%d", s.instances)
+	s.f.Instance, s.f.Started = fmt.Sprintf("start-%d", s.instances), s.f.Now
 	s.f.Child, s.f.Drain = Child{}, Drain{}
 	s.f.Slot = Slot{State: SlotNone}
 	if s.held {
@@ -118,9 +118,9 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.held = false
 		s.f.Slot = Slot{State: SlotGone, Note: "the slot rebootd-0 was deleted"}
 	case "admin-cordons":
-		s.f.Node.Unschedulable = true
+		s.f.Node.Unschedulable, s.f.Node.Foreign = true, true
 	case "admin-uncordons":
-		s.f.Node.Unschedulable = false
+		s.f.Node.Unschedulable, s.f.Node.Foreign = false, false
 	case "blocked":
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Blocked: 1, Summary: text("why")}
 	case "drained":
@@ -176,9 +176,10 @@ func (s *story) rest(t *testing.T) {
 		case Write:
 			s.r = step.Record
 		case Cordon:
-			s.r, s.f.Node.Unschedulable = step.Record, true
+			s.r, s.f.Node.Foreign = step.Record, s.f.Node.Foreign && s.f.Node.Unschedulable
+			s.f.Node.Unschedulable = true
 		case Restore:
-			if s.r.Cordoned && s.f.Node.Unschedulable {
+			if step.Uncordon {
 				s.f.Node.Unschedulable = false
 				s.out.WriteString("           (uncordoned)\n")
 			}

@@ -38,6 +38,11 @@ const (
 	evictTimeout = 35 * time.Second
 )
 
+// FieldManager is the name under which the API server keeps what the daemon has
+// set on Nodes. It is the same for every version: by it the daemon knows its own
+// cordon again.
+const FieldManager = "rebootd"
+
 // Client talks to one API server.
 type Client struct {
 	core, coordination, policy rest.Interface
@@ -109,7 +114,7 @@ func (c *Client) PatchNode(ctx context.Context, name string, data []byte, subres
 	defer cancel()
 	out := new(corev1.Node)
 	err := c.core.Patch(types.StrategicMergePatchType).Resource("nodes").Name(name).SubResource(subresources...).
-		MaxRetries(0).Body(data).SetHeader("Accept", protobuf).Do(ctx).Into(out)
+		MaxRetries(0).Param("fieldManager", FieldManager).Body(data).SetHeader("Accept", protobuf).Do(ctx).Into(out)
 	return out, err
 }
 
