@@ -1,0 +1,176 @@
+package decide
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// What every version that writes schema 1 must read.
+func TestRecordOfSchema1(t *testing.T) {
+	data, err := os.ReadFile("testdata/record-v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ParseRecord(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Phase != Rebooting || r.Order.Try != 2 || !r.Order.Accepted || !r.Cordoned || r.Failure.Reason != RebootFailed {
+		t.Errorf("read as %+v", r)
+	}
+	again, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got any
+	if err := errors.Join(json.Unmarshal(data, &want), json.Unmarshal(again, &got)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("written back, it has changed, though fields that are not known must be kept (-before +after):\n%s", diff)
+	}
+}
+
+func TestRecordsThatAreNotObeyed(t *testing.T) {
+	good := `"v":1,"id":"a","phase":"Queued","since":"2026-05-04T12:00:00Z","bootID":"b"`
+	if _, err := ParseRecord([]byte("{" + good + "}")); err != nil {
+		t.Fatalf("the record that the others are made of: %v", err)
+	}
+	for name, bad := range map[string]string{
+		"empty":                  ``,
+		"no JSON":                `hello`,
+		"a list":                 `[]`,
+		"null":                   `null`,
+		"no schema":              `{"id":"a"}`,
+		"schema zero":            strings.Replace("{"+good+"}", `"v":1`, `"v":0`, 1),
+		"schema of a wrong type": strings.Replace("{"+good+"}", `"v":1`, `"v":"1"`, 1),
+		"unknown phase":          strings.Replace("{"+good+"}", `Queued`, `Dreaming`, 1),
+		"no phase":               strings.Replace("{"+good+"}", `Queued`, ``, 1),
+		"no id":                  strings.Replace("{"+good+"}", `"id":"a"`, `"id":""`, 1),
+		"no boot ID":             strings.Replace("{"+good+"}", `"bootID":"b"`, `"bootID":""`, 1),
+		"no since":               strings.Replace("{"+good+"}", `"since":"2026-05-04T12:00:00Z",`, ``, 1),
+		"since is no time":       strings.Replace("{"+good+"}", `2026-05-04T12:00:00Z`, `noon`, 1),
+		"negative attempts":      "{" + good + `,"attempts":-1}`,
+		"rebooting, no order":    strings.Replace("{"+good+"}", `Queued`, `Rebooting`, 1),
+		"halted, no failure":     strings.Replace("{"+good+"}", `Queued`, `Halted`, 1),
+		"halted by another":      strings.Replace("{"+good+`,"failure":{"reason":"Held"}}`, `Queued`, `Halted`, 1),
+		"too long":               "{" + good + `,"request":"` + strings.Repeat("x", maxRecord) + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := ParseRecord([]byte(bad))
+			if err == nil {
+				t.Fatalf("was read as %+v", r)
+			}
+			if step := HandsOff(err); step.Do != Wait || step.Reason != RecordInvalid {
+				t.Errorf("leads to %+v", step)
+			}
+		})
+	}
+	_, err := ParseRecord([]byte(`{"v":2,"phase":{"of":"another kind"}}`))
+	if !errors.Is(err, ErrTooNew) {
+		t.Fatalf("a record of schema 2: %v, want ErrTooNew", err)
+	}
+	if step := HandsOff(err); step.Do != Wait || step.Reason != RecordTooNew {
+		t.Errorf("a record of schema 2 leads to %+v", step)
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	data, err := os.ReadFile("testdata/record-v1.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"v":1,"id":"a","phase":"Halted","since":"2026-05-04T12:00:00Z","bootID":"b","failure":{"reason":"Unhealthy"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := ParseRecord(data)
+		if err != nil {
+			return
+		}
+		// Whatever was read leads to a decision, and can be written and read again.
+		facts := Facts{Now: t0, Instance: "me", Boot: Boot{ID: "b", Time: t0}}
+		if step := Next(policy, r, facts); step.Message == "" {
+			t.Errorf("%+v leads to a step without a message", r)
+		}
+		again, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseRecord(again); err != nil && len(again) <= maxRecord {
+			t.Errorf("%s was written as %s, which cannot be read: %v", data, again, err)
+		}
+	})
+}
+
+// The decision has no client, no clock and no file.
+func TestDecisionIsPure(t *testing.T) {
+	allowed := []string{"encoding/json", "errors", "fmt", "maps", "slices", "strings", "time"}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range file.Imports {
+			if path, _ := strconv.Unquote(imp.Path.Value); !slices.Contains(allowed, path) {
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "time" && slices.Contains([]string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}, sel.Sel.Name) {
+					t.Errorf("%s asks a clock: time.%s", name, sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestRequestOf(t *testing.T) {
+	boot := Boot{ID: "b", Time: t0}
+	file := Sentinel{Path: "/run/reboot-needed", ModTime: t0.Add(1)}
+	full := Sentinel{Path: "/run/reboot-required", ModTime: t0.Add(1), Content: "*** System restart required ***", Packages: []string{"a", "b", "c", "d", "e"}}
+	old := Sentinel{Path: "/run/old", ModTime: t0.Add(-1)}
+	for name, c := range map[string]struct {
+		sentinels  []Sentinel
+		annotation string
+		want       Request
+	}{
+		"nothing":                    {nil, "", Request{}},
+		"one":                        {[]Sentinel{file}, "", Request{Wanted: true, Why: "/run/reboot-needed since 2026-05-04T12:00:00Z"}},
+		"older than the boot":        {[]Sentinel{old}, "", Request{}},
+		"one older, one not":         {[]Sentinel{old, file}, "", Request{Wanted: true, Why: "/run/reboot-needed since 2026-05-04T12:00:00Z"}},
+		"content and packages":       {[]Sentinel{full}, "", Request{Wanted: true, Why: "/run/reboot-required since 2026-05-04T12:00:00Z (*** System restart required ***) for a, b, c and 2 more"}},
+		"annotation":                 {nil, "reboot", Request{Wanted: true, Annotated: true, Why: "annotation rebootd.dev/request"}},
+		"annotation of another word": {nil, "please", Request{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, RequestOf(c.sentinels, boot, c.annotation)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	long := file
+	long.Content = strings.Repeat("ä", maxWhy)
+	if got := RequestOf([]Sentinel{long}, boot, "").Why; len(got) > maxWhy || strings.ContainsRune(got, '�') {
+		t.Errorf("a long reason became %d bytes: %s", len(got), got)
+	}
+}
