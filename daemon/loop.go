@@ -89,7 +89,9 @@ func (d *Daemon) turn() time.Time {
 	now := d.now()
 	wake := now.Add(heartbeat)
 	if !d.known() {
-		d.say(decide.Step{Do: decide.Wait, Reason: d.unknownReason(), Message: d.unknown()})
+		if d.apiErr != nil || d.nodeRead { // not in the first moments of every start
+			d.say(decide.Step{Do: decide.Wait, Reason: d.unknownReason(), Message: d.unknown()})
+		}
 		return wake
 	}
 	d.markReady()

@@ -10,6 +10,7 @@ import (
 
 // Three nodes reboot one after the other, each once, and are as they were before.
 func TestThreeNodesRebootInTurn(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 3*time.Minute)
 	b.must(shared.AddNamespace(b.ctx, b.prefix))
 	var machines []*machine.Machine
