@@ -1,11 +1,11 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,7 +77,7 @@ func viewOf(n *corev1.Node) *nodeView {
 // the record's word stands.
 func foreignCordon(fields []metav1.ManagedFieldsEntry) bool {
 	for _, e := range fields {
-		if e.FieldsV1 != nil && e.Manager != kube.FieldManager && bytes.Contains(e.FieldsV1.Raw, []byte(`"f:unschedulable"`)) {
+		if e.FieldsV1 != nil && e.Manager != kube.FieldManager && strings.Contains(e.FieldsV1.GetRawString(), `"f:unschedulable"`) {
 			return true
 		}
 	}

@@ -177,7 +177,7 @@ var invariants = []struct {
 		return !(step.Do == Spawn) || (s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
 	}},
 	{"nothing is ordered on a boot that is not the one of the record", func(s situation, step Step) bool {
-		return !(s.rebooted()) || (step.Do != Spawn && step.Do != Evict && step.Do != Acquire && step.Do != Cordon)
+		return !s.rebooted() || (step.Do != Spawn && step.Do != Evict && step.Do != Acquire && step.Do != Cordon)
 	}},
 	{"nothing is done while the boot ID is unknown", func(s situation, step Step) bool {
 		return !(s.f.Boot.ID == "") || (step.Do == Wait)
@@ -199,7 +199,7 @@ var invariants = []struct {
 		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
 	}},
 	{"the rest of the pods is deleted only by the policy force, and only after the time limit", func(s situation, step Step) bool {
-		return !(step.Force) || (step.Do == Evict && s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)))
+		return !step.Force || (step.Do == Evict && s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)))
 	}},
 	{"the order to reboot is written only for a drained node, or as the policy says, or anew after a failure", func(s situation, step Step) bool {
 		if step.Record == nil || step.Record.Phase != Rebooting || step.Record.Order.Accepted {
@@ -210,7 +210,7 @@ var invariants = []struct {
 		return s.phase() == Draining && (drained || late || !s.p.Drain) || s.childFailed()
 	}},
 	{"without --drain nothing is evicted", func(s situation, step Step) bool {
-		return !(!s.p.Drain) || (step.Do != Evict)
+		return s.p.Drain || step.Do != Evict
 	}},
 	{"the operation ends as verified only on another boot, with the node healthy for the time to settle", func(s situation, step Step) bool {
 		return !(step.Reason == RebootVerified) || (s.rebooted() && !s.f.HealthySince.IsZero() && !s.f.Now.Before(s.f.HealthySince.Add(s.p.Settle)))
@@ -224,10 +224,10 @@ var invariants = []struct {
 	}},
 	{"an operation that had the node cordoned ends by putting the node back", func(s situation, step Step) bool {
 		early := s.phase() == Idle || s.phase() == Waiting || s.phase() == Queued
-		return !(step.Do == Write && step.Record == nil) || (early)
+		return !(step.Do == Write && step.Record == nil) || early
 	}},
 	{"only a boot that has happened serves a request by annotation", func(s situation, step Step) bool {
-		return !(step.ClearRequest) || (s.rebooted() && s.r.Annotated)
+		return !step.ClearRequest || (s.rebooted() && s.r.Annotated)
 	}},
 	{"a node that halts says why, and only overdue or unhealthy halts", func(s situation, step Step) bool {
 		if step.Record == nil || step.Record.Phase != Halted {

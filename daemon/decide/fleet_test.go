@@ -63,7 +63,6 @@ type simDaemon struct {
 	request bool
 	retryAt time.Time
 	drainAt time.Time // when the drain will be done
-	drain   string    // which
 }
 
 type world struct {
