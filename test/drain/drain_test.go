@@ -1,0 +1,420 @@
+// Package drain tests the drain engine on a real control plane: what the API
+// server, the disruption controller, the workload controllers and the scheduler
+// do with what it asks for.
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"rebootd.dev/daemon/kube"
+	"rebootd.dev/drain"
+	"rebootd.dev/test/cluster"
+)
+
+var shared *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	c, err := cluster.Start(context.Background(), cluster.Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	shared = c
+	code := m.Run()
+	c.Stop()
+	os.Exit(code)
+}
+
+var serial atomic.Int64
+
+// bed is a namespace and two nodes, of which the first is drained.
+type bed struct {
+	*testing.T
+	ctx         context.Context
+	ns          string
+	node, other string
+	api         *kube.Client
+
+	mu        sync.Mutex
+	evictions map[string]int
+	last      drain.Progress
+	texts     []string
+	done      chan error
+	force     chan struct{}
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	t.Parallel()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
+	t.Cleanup(cancel)
+	ns := fmt.Sprintf("d%d", serial.Add(1))
+	b := &bed{T: t, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1), force: make(chan struct{})}
+	b.must(shared.AddNamespace(ctx, ns))
+	for _, n := range []string{b.node, b.other} {
+		b.must(shared.AddNode(ctx, n))
+		b.patchNode(n, fmt.Sprintf(`{"metadata":{"labels":{"bed":%q}}}`, ns))
+	}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	b.must(shared.DaemonKubeconfig(ctx, b.node, kubeconfig))
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	b.must(err)
+	b.api, err = kube.New(cfg)
+	b.must(err)
+	t.Cleanup(func() {
+		bg := context.Background()
+		_ = shared.Client.CoreV1().Namespaces().Delete(bg, ns, metav1.DeleteOptions{})
+		for _, n := range []string{b.node, b.other} {
+			_ = shared.Client.CoreV1().Nodes().Delete(bg, n, metav1.DeleteOptions{})
+		}
+	})
+	return b
+}
+
+func (b *bed) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bed) patchNode(name, patch string) {
+	b.Helper()
+	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
+	b.must(err)
+}
+
+// here has a workload's pods on the node that is drained, and nowhere else: their
+// replacements stay Pending.
+func (b *bed) here(spec *corev1.PodSpec) {
+	spec.NodeSelector = map[string]string{corev1.LabelHostname: b.node}
+}
+
+// start cordons the node and begins to drain it.
+func (b *bed) start() {
+	b.Helper()
+	b.patchNode(b.node, `{"spec":{"unschedulable":true}}`)
+	d, err := drain.New(drain.Config{API: b.api, Node: b.node, OnEviction: func(code string) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.evictions[code]++
+	}})
+	b.must(err)
+	go func() {
+		b.done <- d.Run(b.ctx, drain.Options{ID: "test", Force: b.force}, func(p drain.Progress) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.last = p
+			b.texts = append(b.texts, p.Summary)
+		})
+	}()
+}
+
+// drained waits until the node is.
+func (b *bed) drained() drain.Progress {
+	b.Helper()
+	select {
+	case err := <-b.done:
+		b.must(err)
+	case <-b.ctx.Done():
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.Fatalf("not drained: %+v\n%+v", b.last.Summary, b.last.Counts)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.last.Drained {
+		b.Fatalf("the last progress does not say that the node is drained: %+v", b.last)
+	}
+	sum := 0
+	for _, n := range b.last.Report.Totals {
+		sum += n
+	}
+	if sum != len(b.last.Report.Pods) {
+		b.Errorf("the totals %v do not add up to the %d pods that were seen", b.last.Report.Totals, len(b.last.Report.Pods))
+	}
+	return b.last
+}
+
+// blocked waits until a pod is blocked for the reason.
+func (b *bed) blocked(reason drain.Reason) drain.Blocked {
+	b.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b.mu.Lock()
+		for _, x := range b.last.Blocked {
+			if x.Reason == reason {
+				b.mu.Unlock()
+				return x
+			}
+		}
+		text := fmt.Sprintf("%+v", b.last.Blocked)
+		b.mu.Unlock()
+		select {
+		case <-b.ctx.Done():
+			b.Fatalf("nothing is blocked by %s; blocked: %s", reason, text)
+		case err := <-b.done:
+			b.Fatalf("drained (%v) while %s was expected", err, reason)
+		case <-tick.C:
+		}
+	}
+}
+
+// outcome is what the report says of the pods whose names begin so.
+func outcome(p drain.Progress, prefix string) (outcomes []string) {
+	for _, x := range p.Report.Pods {
+		if strings.HasPrefix(x.Name, prefix) {
+			outcomes = append(outcomes, string(x.Outcome))
+		}
+	}
+	return outcomes
+}
+
+func (b *bed) expect(p drain.Progress, prefix string, want ...string) {
+	b.Helper()
+	if got := outcome(p, prefix); fmt.Sprint(got) != fmt.Sprint(want) {
+		b.Errorf("the outcomes of %s are %v, want %v", prefix, got, want)
+	}
+}
+
+// pod makes a pod without a controller on the node.
+func (b *bed) pod(name string, change func(*corev1.Pod)) *corev1.Pod {
+	b.Helper()
+	t := cluster.Template(name, nil)
+	p := &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}
+	p.Name, p.Namespace, p.Spec.NodeName = name, b.ns, b.node
+	if change != nil {
+		change(p)
+	}
+	p, err := shared.Client.CoreV1().Pods(b.ns).Create(b.ctx, p, metav1.CreateOptions{})
+	b.must(err)
+	return p
+}
+
+func (b *bed) ready(names ...string) {
+	b.Helper()
+	b.must(shared.WaitPods(b.ctx, b.ns, fmt.Sprintf("Ready: %v", names), func(pods map[string]*corev1.Pod) bool {
+		for _, n := range names {
+			if pods[n] == nil || !cluster.PodReady(pods[n]) {
+				return false
+			}
+		}
+		return true
+	}))
+}
+
+func TestEmptyNode(t *testing.T) {
+	b := newBed(t)
+	began := time.Now()
+	b.start()
+	p := b.drained()
+	if took := time.Since(began); took < drain.DefaultMinWait {
+		t.Errorf("drained after %s, before a late scheduler has had its %s", took, drain.DefaultMinWait)
+	}
+	if p.Summary != "drained: no pods" {
+		t.Errorf("summary %q", p.Summary)
+	}
+}
+
+// What stays is skipped with a reason, what goes is drained, and the totals add up.
+func TestKindsOfPods(t *testing.T) {
+	b := newBed(t)
+	b.must(shared.Deployment(b.ctx, b.ns, "web", 3, map[string]string{"term-seconds": "1"}, func(d *appsv1.Deployment) { b.here(&d.Spec.Template.Spec) }))
+	ds := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "agent", Namespace: b.ns}, Spec: appsv1.DaemonSetSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}, Template: cluster.Template("agent", nil),
+	}}
+	b.here(&ds.Spec.Template.Spec)
+	_, err := shared.Client.AppsV1().DaemonSets(b.ns).Create(b.ctx, ds, metav1.CreateOptions{})
+	b.must(err)
+	b.pod("bare", nil)
+	b.pod("mirror", func(p *corev1.Pod) { p.Annotations[corev1.MirrorPodAnnotationKey] = "x" })
+	b.pod("job", func(p *corev1.Pod) { p.Annotations[cluster.Sim+"complete-seconds"] = "0" })
+	b.must(shared.WaitPods(b.ctx, b.ns, "there", func(pods map[string]*corev1.Pod) bool {
+		return len(pods) == 7 && pods["job"].Status.Phase == corev1.PodSucceeded && cluster.PodReady(pods["bare"])
+	}))
+	b.start()
+	p := b.drained()
+	b.expect(p, "web-", "drained", "drained", "drained")
+	b.expect(p, "agent-", "skipped")
+	b.expect(p, "bare", "drained")
+	b.expect(p, "mirror", "skipped")
+	b.expect(p, "job", "skipped")
+	if got := p.Summary; got != "drained: 4 drained, 3 skipped" {
+		t.Errorf("summary %q", got)
+	}
+}
+
+// A budget lets one pod go at a time; the next goes when the replacement of the
+// one before is Ready, and nothing is asked for in vain meanwhile.
+func TestBudgetLetsOneGoAtATime(t *testing.T) {
+	b := newBed(t)
+	b.must(shared.Deployment(b.ctx, b.ns, "web", 5, map[string]string{"ready-seconds": "1"}, func(d *appsv1.Deployment) { b.here(&d.Spec.Template.Spec) }))
+	b.must(shared.Budget(b.ctx, b.ns, "web", 4))
+	// From now on replacements go to the other node.
+	_, err := shared.Client.AppsV1().Deployments(b.ns).Patch(b.ctx, "web", types.MergePatchType, []byte(`{"spec":{"paused":true}}`), metav1.PatchOptions{})
+	b.must(err)
+	rs, err := shared.Client.AppsV1().ReplicaSets(b.ns).List(b.ctx, metav1.ListOptions{})
+	b.must(err)
+	_, err = shared.Client.AppsV1().ReplicaSets(b.ns).Patch(b.ctx, rs.Items[0].Name, types.MergePatchType,
+		fmt.Appendf(nil, `{"spec":{"template":{"spec":{"nodeSelector":{%q:null,"bed":%q}}}}}`, corev1.LabelHostname, b.ns), metav1.PatchOptions{})
+	b.must(err)
+	b.start()
+	p := b.drained()
+	b.expect(p, "web-", "drained", "drained", "drained", "drained", "drained")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.Logf("answers to evictions: %v", b.evictions)
+	if b.evictions["201"] != 5 || b.evictions["429"] > 20 {
+		t.Errorf("answers to evictions: %v, want 5 × 201 and not many 429", b.evictions)
+	}
+}
+
+// The replacement of a StatefulSet's pod has the same name, and is on another
+// node: it is not evicted.
+func TestStatefulSetReplacementIsLeftAlone(t *testing.T) {
+	b := newBed(t)
+	one := int32(1)
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: b.ns}, Spec: appsv1.StatefulSetSpec{
+		Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, Template: cluster.Template("db", nil),
+	}}
+	set.Spec.Template.Spec.NodeSelector = map[string]string{"bed": b.ns}
+	b.patchNode(b.other, `{"spec":{"unschedulable":true}}`)
+	_, err := shared.Client.AppsV1().StatefulSets(b.ns).Create(b.ctx, set, metav1.CreateOptions{})
+	b.must(err)
+	b.ready("db-0")
+	b.patchNode(b.other, `{"spec":{"unschedulable":null}}`)
+	b.start()
+	p := b.drained()
+	b.expect(p, "db-0", "drained")
+	pod, err := shared.Client.CoreV1().Pods(b.ns).Get(b.ctx, "db-0", metav1.GetOptions{})
+	b.must(err)
+	if pod.Spec.NodeName != b.other || pod.DeletionTimestamp != nil {
+		t.Errorf("the replacement is on %q, deleted %v", pod.Spec.NodeName, pod.DeletionTimestamp)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.evictions["201"] != 1 {
+		t.Errorf("answers to evictions: %v, want one 201", b.evictions)
+	}
+}
+
+// A pod that lands on the node after the drain has begun is evicted too.
+func TestLatePod(t *testing.T) {
+	b := newBed(t)
+	b.pod("early", nil)
+	b.ready("early")
+	b.start()
+	b.must(shared.WaitPods(b.ctx, b.ns, "gone", func(pods map[string]*corev1.Pod) bool {
+		return len(pods) == 0 || pods["early"].DeletionTimestamp != nil
+	}))
+	b.pod("late", nil)
+	p := b.drained()
+	b.expect(p, "late", "drained")
+}
+
+// A budget that allows no eviction even with all pods healthy is told as such.
+func TestBudgetThatNeverAllows(t *testing.T) {
+	b := newBed(t)
+	b.must(shared.Deployment(b.ctx, b.ns, "web", 1, nil, func(d *appsv1.Deployment) { b.here(&d.Spec.Template.Spec) }))
+	b.must(shared.Budget(b.ctx, b.ns, "web", 1))
+	b.start()
+	x := b.blocked(drain.BudgetNeverAllows)
+	if !strings.Contains(x.Message, "budget web") {
+		t.Errorf("the message does not name the budget: %s", x.Message)
+	}
+	b.mu.Lock()
+	asked := b.evictions["429"]
+	b.mu.Unlock()
+	if asked > 3 {
+		t.Errorf("asked %d times in vain", asked)
+	}
+	// Somebody sees to it: the pod goes at once.
+	changed := time.Now()
+	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Delete(b.ctx, "web", metav1.DeleteOptions{}))
+	b.drained()
+	if took := time.Since(changed); took > 6*time.Second {
+		t.Errorf("drained %s after the budget was gone", took)
+	}
+}
+
+// Two budgets for one pod: the eviction API refuses.
+func TestTwoBudgets(t *testing.T) {
+	b := newBed(t)
+	b.must(shared.Deployment(b.ctx, b.ns, "web", 1, nil, func(d *appsv1.Deployment) {
+		b.here(&d.Spec.Template.Spec)
+		d.Spec.Template.Labels["more"] = "x"
+	}))
+	b.must(shared.Budget(b.ctx, b.ns, "web", 0))
+	two := []byte(fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"two","namespace":%q},"spec":{"minAvailable":0,"selector":{"matchLabels":{"more":"x"}}}}`, b.ns))
+	b.must(shared.Client.PolicyV1().RESTClient().Post().AbsPath("/apis/policy/v1/namespaces/" + b.ns + "/poddisruptionbudgets").Body(two).Do(b.ctx).Error())
+	b.start()
+	b.blocked(drain.MultipleBudgets)
+	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Delete(b.ctx, "two", metav1.DeleteOptions{}))
+	b.drained()
+}
+
+// Pods that tolerate the cordon and are bound to the node come back for ever: they
+// are recognised and not chased.
+func TestReturningPods(t *testing.T) {
+	b := newBed(t)
+	b.must(shared.Deployment(b.ctx, b.ns, "ghost", 2, nil, func(d *appsv1.Deployment) {
+		b.here(&d.Spec.Template.Spec)
+		d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}))
+	b.start()
+	p := b.drained()
+	if p.Report.Totals[drain.Skipped] == 0 || p.Report.Totals[drain.Drained] > 6 {
+		t.Errorf("totals %v: want some skipped as returning, and few evicted", p.Report.Totals)
+	}
+}
+
+// A finalizer keeps the object, not the containers: the node does not wait for it.
+func TestFinalizer(t *testing.T) {
+	b := newBed(t)
+	b.pod("kept", func(p *corev1.Pod) { p.Finalizers = []string{"test.rebootd.dev/keep"} })
+	b.ready("kept")
+	b.start()
+	p := b.drained()
+	b.expect(p, "kept", "drained")
+	_, err := shared.Client.CoreV1().Pods(b.ns).Patch(b.ctx, "kept", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	b.must(err)
+}
+
+// In a namespace that is being deleted evictions are refused; the pods go anyway.
+func TestTerminatingNamespace(t *testing.T) {
+	b := newBed(t)
+	b.pod("slow", func(p *corev1.Pod) { p.Annotations[cluster.Sim+"term-seconds"] = "3" })
+	b.ready("slow")
+	b.must(shared.Client.CoreV1().Namespaces().Delete(b.ctx, b.ns, metav1.DeleteOptions{}))
+	b.start()
+	p := b.drained()
+	b.expect(p, "slow", "drained")
+}
+
+// With force, a pod whose budget never allows is deleted, with its own grace.
+func TestForce(t *testing.T) {
+	b := newBed(t)
+	b.must(shared.Deployment(b.ctx, b.ns, "web", 1, map[string]string{"term-seconds": "2"}, func(d *appsv1.Deployment) { b.here(&d.Spec.Template.Spec) }))
+	b.must(shared.Budget(b.ctx, b.ns, "web", 1))
+	b.start()
+	b.blocked(drain.BudgetNeverAllows)
+	close(b.force)
+	p := b.drained()
+	b.expect(p, "web-", "force-stopped")
+}
