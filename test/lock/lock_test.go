@@ -1,0 +1,352 @@
+// Package lock tests the lock on a real API server: that server-side apply keeps
+// what the lock builds on it.
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"rebootd.dev/daemon/kube"
+	"rebootd.dev/lock"
+	"rebootd.dev/test/cluster"
+)
+
+var (
+	shared *cluster.Cluster
+	api    *kube.Client
+	serial atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	ctx := context.Background()
+	c, err := cluster.Start(ctx, cluster.Options{})
+	if err != nil {
+		return 1, err
+	}
+	defer c.Stop()
+	shared = c
+	dir, err := os.MkdirTemp("", "rebootd-lock-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := c.DaemonKubeconfig(ctx, "tests", kubeconfig); err != nil {
+		return 1, err
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return 1, err
+	}
+	if api, err = kube.New(cfg); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+type bed struct {
+	*testing.T
+	ctx  context.Context
+	name string
+}
+
+func newBed(t *testing.T) *bed {
+	t.Parallel()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("the test's time limit has passed"))
+	t.Cleanup(cancel)
+	return &bed{T: t, ctx: ctx, name: fmt.Sprintf("lock%d", serial.Add(1))}
+}
+
+func (b *bed) lock(node string, slots int) *lock.Lock {
+	b.Helper()
+	l, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: b.name, Slots: slots, Node: node, Duration: time.Minute})
+	b.must(err)
+	return l
+}
+
+func (b *bed) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bed) acquire(l *lock.Lock) string {
+	b.Helper()
+	slot, err := l.Acquire(b.ctx, func(lock.Waiting) {})
+	b.must(err)
+	return slot
+}
+
+func (b *bed) lease(name string) *coordinationv1.Lease {
+	b.Helper()
+	l, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(b.ctx, name, metav1.GetOptions{})
+	b.must(err)
+	return l
+}
+
+func (b *bed) patch(name, patch string) {
+	b.Helper()
+	_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "person"})
+	b.must(err)
+}
+
+func holder(l *coordinationv1.Lease) string {
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// Fifty nodes ask for a slot that does not exist yet, at the same instant: one
+// gets it.
+func TestCreationRace(t *testing.T) {
+	b := newBed(t)
+	var got atomic.Int64
+	ctx, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 50 {
+		l := b.lock(fmt.Sprintf("node-%d", i), 1)
+		wg.Go(func() {
+			if _, err := l.Acquire(ctx, func(lock.Waiting) {}); err == nil {
+				got.Add(1)
+				// The others had their chance when one has had its slot for a while.
+				time.AfterFunc(2*time.Second, cancel)
+			}
+		})
+	}
+	wg.Wait()
+	if got.Load() != 1 {
+		t.Errorf("%d nodes got the slot, want 1", got.Load())
+	}
+}
+
+// Many nodes, few slots, many handoffs: a watcher of the API server never sees
+// more holders than slots, and everybody has a turn.
+func TestNeverMoreHoldersThanSlots(t *testing.T) {
+	for _, slots := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d slots", slots), func(t *testing.T) {
+			b := newBed(t)
+			w, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Watch(b.ctx, metav1.ListOptions{})
+			b.must(err)
+			watched := make(chan string)
+			go func() {
+				holders, most := map[string]string{}, ""
+				for ev := range w.ResultChan() {
+					l, ok := ev.Object.(*coordinationv1.Lease)
+					if !ok || !strings.HasPrefix(l.Name, b.name+"-") || ev.Type == watch.Deleted {
+						continue
+					}
+					holders[l.Name] = holder(l)
+					n := 0
+					for _, h := range holders {
+						if h != "" {
+							n++
+						}
+					}
+					if n > slots {
+						most = fmt.Sprint(holders)
+					}
+				}
+				watched <- most
+			}()
+			const nodes = 12
+			var inside, most atomic.Int64
+			var wg sync.WaitGroup
+			for i := range nodes {
+				l := b.lock(fmt.Sprintf("node-%d", i), slots)
+				wg.Go(func() {
+					for range 3 {
+						if _, err := l.Acquire(b.ctx, func(lock.Waiting) {}); err != nil {
+							t.Error(err)
+							return
+						}
+						if n := inside.Add(1); n > most.Load() {
+							most.Store(n)
+						}
+						if err := l.Fence(b.ctx); err != nil {
+							t.Error(err)
+						}
+						inside.Add(-1)
+						if err := l.Release(b.ctx); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			w.Stop()
+			if bad := <-watched; bad != "" || most.Load() > int64(slots) {
+				t.Errorf("%d nodes inside at a time, holders %s; want at most %d", most.Load(), bad, slots)
+			}
+		})
+	}
+}
+
+// A restarted daemon finds its slot, and applying again succeeds.
+func TestRecovery(t *testing.T) {
+	b := newBed(t)
+	slot := b.acquire(b.lock("a", 2))
+	again := b.lock("a", 2)
+	got, held, err := again.Find(b.ctx)
+	if err != nil || !held || got != slot {
+		t.Errorf("Find: %q, %t, %v; want %q", got, held, err, slot)
+	}
+	if got := b.acquire(again); got != slot {
+		t.Errorf("Acquire took %q, want the slot that is held already, %q", got, slot)
+	}
+	b.must(again.Fence(b.ctx))
+	b.must(again.Release(b.ctx))
+	b.must(again.Release(b.ctx)) // idempotent
+	if h := holder(b.lease(slot)); h != "" {
+		t.Errorf("released, and held by %q", h)
+	}
+	if n := len(b.lease(slot).ManagedFields); n != 0 {
+		t.Errorf("released, and %d managers still have something to say", n)
+	}
+}
+
+// A slot above the number of slots, from when that was higher, is found, counts,
+// and is given up.
+func TestFewerSlots(t *testing.T) {
+	b := newBed(t)
+	first, second := b.lock("a", 2), b.lock("b", 2)
+	b.acquire(first)
+	b.acquire(second)
+	third := b.lock("c", 1)
+	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
+	defer cancel()
+	b.must(first.Release(b.ctx)) // whichever slot that was
+	if slot, err := third.Acquire(ctx, func(lock.Waiting) {}); err == nil {
+		t.Errorf("took %s while another slot is held, and there is only one now", slot)
+	}
+	b.must(second.Release(b.ctx))
+	b.acquire(third)
+}
+
+// Deleted, cleared, emptied or given to another by hand while it is held: the
+// holder learns of it and does not take it back.
+func TestTakenAwayByHand(t *testing.T) {
+	for name, by := range map[string]func(b *bed, slot string){
+		"deleted": func(b *bed, slot string) {
+			b.must(shared.Client.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, slot, metav1.DeleteOptions{}))
+		},
+		"cleared": func(b *bed, slot string) { b.patch(slot, `{"spec":{"holderIdentity":null}}`) },
+		"given":   func(b *bed, slot string) { b.patch(slot, `{"spec":{"holderIdentity":"z"}}`) },
+	} {
+		for _, how := range []string{"Keep", "Fence"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				b := newBed(t)
+				l := b.lock("a", 1)
+				slot := b.acquire(l)
+				var err error
+				if how == "Keep" {
+					kept := make(chan error)
+					go func() { kept <- l.Keep(b.ctx) }()
+					by(b, slot)
+					err = <-kept
+				} else {
+					by(b, slot)
+					err = l.Fence(b.ctx)
+				}
+				if !errors.Is(err, lock.ErrLost) {
+					t.Fatalf("%s: %v, want ErrLost", how, err)
+				}
+				t.Log(err)
+				if err := l.Fence(b.ctx); !errors.Is(err, lock.ErrLost) {
+					t.Errorf("the fence after that: %v, want ErrLost", err)
+				}
+				list, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).List(b.ctx, metav1.ListOptions{})
+				b.must(err)
+				for _, x := range list.Items {
+					if x.Name == slot && holder(&x) == "a" {
+						t.Error("the slot was taken back")
+					}
+				}
+			})
+		}
+	}
+}
+
+// Emptied by hand, a slot can be taken again, by whomever: the person owns the
+// field now, and does not keep it.
+func TestEmptiedByHand(t *testing.T) {
+	b := newBed(t)
+	l := b.lock("a", 1)
+	slot := b.acquire(l)
+	b.patch(slot, `{"spec":{"holderIdentity":null}}`)
+	b.acquire(b.lock("b", 1))
+	if h := holder(b.lease(slot)); h != "b" {
+		t.Errorf("held by %q, want b", h)
+	}
+}
+
+// Somebody edits the Lease so that the holder is theirs too: releasing still
+// gives it up.
+func TestReleaseWhatAnotherSaysToo(t *testing.T) {
+	b := newBed(t)
+	l := b.lock("a", 1)
+	slot := b.acquire(l)
+	b.patch(slot, `{"spec":{"holderIdentity":"x"}}`)
+	b.patch(slot, `{"spec":{"holderIdentity":"a"}}`)
+	if err := l.Fence(b.ctx); err != nil {
+		t.Errorf("our name stands, and the fence says: %v", err)
+	}
+	b.must(l.Release(b.ctx))
+	if h := holder(b.lease(slot)); h != "" {
+		t.Errorf("released, and held by %q", h)
+	}
+}
+
+// Nodes whose long names have the same beginning are different nodes.
+func TestLongNames(t *testing.T) {
+	b := newBed(t)
+	long := strings.Repeat("a", 60) + "." + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60) + "." + strings.Repeat("d", 60)
+	first, second := b.lock(long+".one", 1), b.lock(long+".two", 1)
+	b.acquire(first)
+	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
+	defer cancel()
+	if _, err := second.Acquire(ctx, func(lock.Waiting) {}); err == nil {
+		t.Error("two nodes hold one slot")
+	}
+	b.must(first.Release(b.ctx))
+	b.acquire(second)
+}
+
+// A slot that a newer version of rebootd has written is left alone.
+func TestNewerSchema(t *testing.T) {
+	b := newBed(t)
+	l := b.lock("a", 1)
+	slot := b.acquire(l)
+	b.must(l.Release(b.ctx))
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/schema":"2"}}}`)
+	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
+	defer cancel()
+	if _, err := b.lock("b", 1).Acquire(ctx, func(lock.Waiting) {}); err == nil {
+		t.Error("took a slot of a newer schema")
+	}
+}
