@@ -61,6 +61,8 @@ type Watcher struct {
 	watched map[string]os.FileInfo // by directory, as it was when the watch began
 	names   map[string]map[string]bool
 	broken  error // why there is no inotify
+
+	newInotify func() (*fsnotify.Watcher, error)
 }
 
 // New makes a watcher of paths, absolute paths on the host, below root. It
@@ -74,7 +76,7 @@ func New(root string, paths []string) (*Watcher, error) {
 			return nil, fmt.Errorf("watch the sentinel %q: not an absolute path", p)
 		}
 	}
-	return &Watcher{root: root, paths: paths, states: make(chan State, 1)}, nil
+	return &Watcher{root: filepath.Clean(root), paths: paths, states: make(chan State, 1), newInotify: fsnotify.NewWatcher}, nil
 }
 
 // States gives the newest state whenever it has changed, the first as soon as
@@ -178,7 +180,7 @@ func (w *Watcher) look() State {
 func (w *Watcher) rewatch(found []resolved) (added bool) {
 	w.broken = nil
 	if w.inotify == nil {
-		inotify, err := fsnotify.NewWatcher()
+		inotify, err := w.newInotify()
 		if err != nil {
 			w.broken = err
 			return false

@@ -1,0 +1,262 @@
+package sentinel
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Each file in testdata is a script of a few lines that a shell would understand,
+// and `expect` lines that say what the watcher must come to report. Paths are
+// those of the host. The watcher runs from the line `watch PATH…` on.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			s := &script{T: t, root: t.TempDir()}
+			for lines, n := bufio.NewScanner(f), 1; lines.Scan(); n++ {
+				line := strings.TrimSpace(lines.Text())
+				if line == "" || line[0] == '#' {
+					continue
+				}
+				if err := s.run(strings.Fields(line)); err != nil {
+					t.Fatalf("%s:%d: %s: %v", file, n, line, err)
+				}
+			}
+		})
+	}
+}
+
+type script struct {
+	*testing.T
+	root   string
+	w      *Watcher
+	states <-chan State
+	last   string
+}
+
+func (s *script) path(p string) string { return filepath.Join(s.root, p) }
+
+func (s *script) run(f []string) error {
+	arg := func(i int) string {
+		if i < len(f) {
+			return f[i]
+		}
+		return ""
+	}
+	switch f[0] {
+	case "watch":
+		var err error
+		if s.w, err = New(s.root, f[1:]); err != nil {
+			return err
+		}
+		s.states = s.w.States()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			s.w.Run(ctx)
+			close(done)
+		}()
+		s.Cleanup(func() {
+			cancel()
+			<-done
+		})
+		return nil
+	case "touch":
+		now := time.Now()
+		if err := os.Chtimes(s.path(f[1]), now, now); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return os.WriteFile(s.path(f[1]), nil, 0o644)
+	case "touch-at":
+		at, err := time.Parse(time.RFC3339, arg(2))
+		if err != nil {
+			return err
+		}
+		return os.Chtimes(s.path(f[1]), at, at)
+	case "write":
+		return os.WriteFile(s.path(f[1]), []byte(strings.ReplaceAll(strings.Join(f[2:], " "), `\n`, "\n")), 0o644)
+	case "truncate":
+		return os.Truncate(s.path(f[1]), 0)
+	case "mv":
+		return os.Rename(s.path(f[1]), s.path(f[2]))
+	case "rm":
+		return os.Remove(s.path(f[1]))
+	case "rm-r":
+		return os.RemoveAll(s.path(f[1]))
+	case "mkdir":
+		return os.MkdirAll(s.path(f[1]), 0o755)
+	case "mkfifo":
+		return mkfifo(s.path(f[1]))
+	case "ln": // ln TARGET PATH, symbolic
+		_ = os.Remove(s.path(f[2]))
+		return os.Symlink(f[1], s.path(f[2]))
+	case "churn": // other files come and go
+		for i := range 2000 {
+			p := s.path(filepath.Join(f[1], fmt.Sprintf("other-%d", i)))
+			if err := errors.Join(os.WriteFile(p, nil, 0o644), os.Remove(p)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "overflow": // the kernel's queue of events has overflown
+		s.w.inotify.Errors <- fsnotify.ErrEventOverflow
+		return nil
+	case "lose-watches": // what happens is not seen, until the next event
+		for d := range s.w.watched {
+			if err := s.w.inotify.Remove(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "expect":
+		return s.expect(strings.Join(f[1:], " "))
+	}
+	return fmt.Errorf("no such command")
+}
+
+// expect waits until the watcher reports that.
+func (s *script) expect(want string) error {
+	limit := time.NewTimer(5 * time.Second)
+	defer limit.Stop()
+	want = strings.ReplaceAll(want, "ROOT", s.root)
+	for s.last != want {
+		select {
+		case st := <-s.states:
+			s.last = render(st)
+		case <-limit.C:
+			return fmt.Errorf("reports %q", s.last)
+		}
+	}
+	return nil
+}
+
+func render(st State) string {
+	if len(st.Files) == 0 && len(st.Problems) == 0 {
+		return "nothing"
+	}
+	var parts []string
+	for _, f := range st.Files {
+		p := f.Path
+		if f.Content != "" {
+			p += " [" + f.Content + "]"
+		}
+		if len(f.Packages) > 0 {
+			p += " {" + strings.Join(f.Packages, " ") + "}"
+		}
+		if f.ModTime.Before(time.Now().Add(-24 * time.Hour)) {
+			p += " of " + f.ModTime.UTC().Format(time.RFC3339)
+		}
+		parts = append(parts, p)
+	}
+	for _, p := range st.Problems {
+		parts = append(parts, "problem: "+p)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// When the kernel has no watch to give, the watcher says so, still reports, and
+// takes up inotify again when it can.
+func TestWithoutInotify(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(root, []string{"/run/reboot-needed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse := true
+	w.newInotify = func() (*fsnotify.Watcher, error) {
+		if refuse {
+			return nil, errors.New("too many open files")
+		}
+		return fsnotify.NewWatcher()
+	}
+	defer w.close()
+	if err := os.WriteFile(filepath.Join(root, "run/reboot-needed"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := w.look()
+	if len(s.Files) != 1 || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "too many open files") || w.broken == nil {
+		t.Errorf("without inotify: %+v", s)
+	}
+	refuse = false
+	if s = w.look(); len(s.Files) != 1 || len(s.Problems) != 0 || w.broken != nil || w.inotify == nil {
+		t.Errorf("with inotify again: %+v, %v", s, w.broken)
+	}
+}
+
+func TestBadPaths(t *testing.T) {
+	for _, paths := range [][]string{nil, {"run/x"}, {"/run/x", ""}} {
+		if _, err := New("/", paths); err == nil {
+			t.Errorf("New(%q) has no error", paths)
+		}
+	}
+}
+
+func FuzzPackages(f *testing.F) {
+	f.Add([]byte("libc6\nlinux-image\nlibc6\n"))
+	f.Add([]byte("\xff\x00\n \t\n\u200b"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got := packages(data)
+		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
+			t.Errorf("not sorted, or not each once: %q", got)
+		}
+		for _, p := range append(got, clean(data, maxContent)) {
+			if len(p) > maxContent || strings.ContainsAny(p, "\n\r\x00\x1b") || strings.ToValidUTF8(p, "") != p {
+				t.Errorf("%q is not one line of printable text", p)
+			}
+		}
+	})
+}
+
+// How long it takes from touch to the report.
+func BenchmarkTouchToState(b *testing.B) {
+	root := b.TempDir()
+	path := filepath.Join(root, "reboot-needed")
+	w, err := New(root, []string{"/reboot-needed"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	go w.Run(ctx)
+	<-w.States()
+	for b.Loop() {
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			b.Fatal(err)
+		}
+		for s := range w.States() {
+			if len(s.Files) == 1 {
+				break
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			b.Fatal(err)
+		}
+		for s := range w.States() {
+			if len(s.Files) == 0 {
+				break
+			}
+		}
+	}
+}
