@@ -1,0 +1,134 @@
+package reboot
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// manager stands in for logind's manager on a private bus.
+type manager struct {
+	mu         sync.Mutex
+	called     []string
+	old        bool // does not know RebootWithFlags
+	denied     *dbus.Error
+	inhibitors []inhibitor
+}
+
+type inhibitor struct {
+	What, Who, Why, Mode string
+	UID, PID             uint32
+}
+
+func (m *manager) RebootWithFlags(flags uint64) *dbus.Error {
+	if m.old {
+		return dbus.NewError(errUnknownMethod, []any{"Unknown method RebootWithFlags"})
+	}
+	m.note("RebootWithFlags %d", flags)
+	return m.denied
+}
+
+func (m *manager) Reboot(interactive bool) *dbus.Error {
+	m.note("Reboot %t", interactive)
+	return m.denied
+}
+
+func (m *manager) note(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.called = append(m.called, fmt.Sprintf(format, args...))
+}
+
+func (m *manager) calls() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return fmt.Sprint(m.called)
+}
+
+func (m *manager) ListInhibitors() ([]inhibitor, *dbus.Error) { return m.inhibitors, nil }
+
+// bus starts a private bus with m on it, and has Logind use it.
+func bus(t *testing.T, m *manager) {
+	t.Helper()
+	program, err := exec.LookPath("dbus-daemon")
+	if err != nil {
+		t.Fatal("this test needs dbus-daemon (Debian's package dbus; `make deps` installs it)")
+	}
+	address := "unix:path=" + filepath.Join(t.TempDir(), "bus")
+	cmd := exec.Command(program, "--session", "--nofork", "--nopidfile", "--address="+address)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var conn *dbus.Conn
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if conn, err = dbus.Connect(address); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.Export(m, logindPath, logindManager); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := conn.RequestName(logindName, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatal(reply, err)
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+}
+
+func TestLogindAgrees(t *testing.T) {
+	m := &manager{}
+	bus(t, m)
+	if err := Logind(t.Context()); err != nil || m.calls() != "[RebootWithFlags 0]" {
+		t.Errorf("%v; called %s", err, m.calls())
+	}
+}
+
+func TestOldLogind(t *testing.T) {
+	m := &manager{old: true}
+	bus(t, m)
+	if err := Logind(t.Context()); err != nil || m.calls() != "[Reboot false]" {
+		t.Errorf("%v; called %s", err, m.calls())
+	}
+}
+
+// Refused, it says why, and who inhibits it.
+func TestLogindRefuses(t *testing.T) {
+	m := &manager{
+		denied: dbus.NewError("org.freedesktop.login1.BlockedByInhibitorLock", []any{"Operation denied due to active block inhibitor"}),
+		inhibitors: []inhibitor{
+			{What: "sleep", Who: "music", Why: "plays", Mode: "block"},
+			{What: "shutdown:sleep", Who: "dpkg", Why: "unpacks the kernel", Mode: "block"},
+			{What: "shutdown", Who: "kubelet", Why: "wants time", Mode: "delay"},
+		},
+	}
+	bus(t, m)
+	err := Logind(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "active block inhibitor") || !strings.Contains(err.Error(), "dpkg (unpacks the kernel)") ||
+		strings.Contains(err.Error(), "music") || strings.Contains(err.Error(), "kubelet") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestNoBus(t *testing.T) {
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := Logind(ctx); err == nil || !strings.Contains(err.Error(), "connect to the system bus") {
+		t.Errorf("error %v", err)
+	}
+}
