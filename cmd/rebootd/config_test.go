@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"rebootd.dev/daemon/decide"
+)
+
+var env = []string{"NODE_NAME=node-1"}
+
+func TestDefaults(t *testing.T) {
+	c, _, err := load(nil, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &config{
+		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed"}, LockName: "rebootd", Slots: 1,
+		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback,
+		RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
+		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, MetricsAddress: ":9650", LogLevel: "info", LogFormat: "json",
+	}
+	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config{})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A flag beats the environment, which beats the file, which beats the default.
+func TestPrecedence(t *testing.T) {
+	path := file(t, "slots: 2\nsettle: 2s\ndrainTimeout: 2m\nsentinel: [/run/a, /run/b]\n")
+	c, _, err := load([]string{"--config", path, "--slots=4"}, append(env, "REBOOTD_SLOTS=3", "REBOOTD_SETTLE=3s", "REBOOTD_UNKNOWN=x", "REBOOTD_SERVICE_HOST=10.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Slots != 4 || c.Settle != 3*time.Second || c.DrainTimeout != 2*time.Minute || c.HealthTimeout != 15*time.Minute || len(c.Sentinels) != 2 {
+		t.Errorf("%+v", c)
+	}
+	c, _, err = load([]string{"--sentinel=/run/x", "--sentinel", "/run/y"}, append(env, "REBOOTD_CONFIG="+path, "REBOOTD_SENTINEL=/run/z"))
+	if err != nil || cmp.Diff([]string{"/run/x", "/run/y"}, c.Sentinels) != "" || c.Slots != 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// Each bad value is refused, wherever it stands, and the error says where and what.
+func TestBadValues(t *testing.T) {
+	dir := t.TempDir()
+	for flag, values := range map[string][]string{
+		"node-name":            {"Node_1", "-x"},
+		"kubeconfig":           {"/nonexistent", dir},
+		"namespace":            {"a.b", "UPPER", ""},
+		"host-root":            {"relative", "/nonexistent", "/etc/passwd"},
+		"sentinel":             {"run/x", "/", ""},
+		"lock-name":            {"UPPER", "", "a_b", strings.Repeat("a", 250)},
+		"slots":                {"0", "-1", "one", "1.5", ""},
+		"drain":                {"maybe", ""},
+		"drain-timeout":        {"30", "-1m", "soon", ""},
+		"drain-timeout-policy": {"panic", ""},
+		"reboot-command":       {"", "   ", "'unbalanced"},
+		"reboot-timeout":       {"0s", "-1s", "x"},
+		"health-timeout":       {"0s", "1ns"},
+		"settle":               {"-1s", "5"},
+		"metrics-address":      {"9650", "host:port", ":70000"},
+		"log-level":            {"loud", ""},
+		"log-format":           {"xml", ""},
+		"dry-run":              {"2"},
+	} {
+		for _, v := range values {
+			if _, _, err := load([]string{"--" + flag + "=" + v}, env); err == nil || !strings.Contains(err.Error(), "--"+flag) {
+				t.Errorf("--%s=%q: %v", flag, v, err)
+			}
+			if _, _, err := load(nil, append(env, envName(flag)+"="+v)); err == nil || !strings.Contains(err.Error(), envName(flag)) {
+				t.Errorf("%s=%q: %v", envName(flag), v, err)
+			}
+		}
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"nodeNam: x":                "unknown key nodeNam",
+		"slots: 1\nslots: 2":        "slots",
+		"slots: two":                "key slots",
+		"slots: 1.5":                "key slots",
+		"drain: \"yes\"":            "key drain",
+		"drainTimeout: 30":          "key drainTimeout",
+		"sentinel: []":              "key sentinel",
+		"sentinel: [/run/a, 3]":     "key sentinel",
+		"sentinel: [/a, /a]":        "given twice",
+		"- a list":                  "not a mapping",
+		"just words":                "not a mapping",
+		"a: [":                      "yaml",
+		"drain-timeout: 30m":        "unknown key drain-timeout",
+		"config: /etc/other.yaml":   "unknown key config",
+		"settle: 1s\nbogus: {a: 1}": "unknown key bogus",
+	} {
+		if _, _, err := load([]string{"--config=" + file(t, text)}, env); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, _, err := load([]string{"--config=/nonexistent"}, env); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a file that is missing: %v", err)
+	}
+	if c, _, err := load([]string{"--config=" + file(t, "")}, env); err != nil || c.Slots != 1 {
+		t.Errorf("an empty file: %v", err)
+	}
+}
+
+// Everything that is wrong is said in one go.
+func TestAllErrorsAtOnce(t *testing.T) {
+	path := file(t, "unknownKey: 1\nsettle: never\n")
+	_, _, err := load([]string{"--config=" + path, "--slots=0", "--no-such-flag", "--kubeconfig=/nonexistent", "left", "over"}, append(env, "REBOOTD_DRAIN=perhaps"))
+	for _, want := range []string{"unknownKey", "key settle", "--slots", "no-such-flag", "--kubeconfig", `"left"`, `"over"`, "REBOOTD_DRAIN"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+}
+
+// What check-config prints leads to the same configuration.
+func TestCheckConfigRoundTrip(t *testing.T) {
+	args := []string{"--slots=3", "--sentinel=/run/a", "--sentinel=/run/b", "--drain-timeout=0", "--reboot-command=sh -c 'sleep 1; reboot'", "--metrics-address=", "--drain=false", "--log-level=debug"}
+	var first, second, stderr bytes.Buffer
+	if code := run(append([]string{"check-config"}, args...), env, &first, &stderr); code != 0 {
+		t.Fatalf("exit status %d: %s", code, &stderr)
+	}
+	if code := run([]string{"check-config", "--config", file(t, first.String())}, nil, &second, &stderr); code != 0 {
+		t.Fatalf("exit status %d: %s", code, &stderr)
+	}
+	if diff := cmp.Diff(first.String(), second.String()); diff != "" {
+		t.Errorf("(-first +second)\n%s", diff)
+	}
+	a, _, _ := load(args, env)
+	b, _, _ := load([]string{"--config", file(t, first.String())}, nil)
+	if diff := cmp.Diff(a, b, cmp.AllowUnexported(config{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-flags +file)\n%s", diff)
+	}
+}
+
+// The binary itself: exit status 2, every error on standard error, nothing
+// touched.
+func TestBinaryRefuses(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "rebootd")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	root := t.TempDir()
+	cmd := exec.Command(bin, "--host-root="+root, "--node-name=Bad_Name", "--slots=0")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if cmd.ProcessState.ExitCode() != 2 || stdout.Len() != 0 || strings.Count(stderr.String(), "\n") != 2 {
+		t.Errorf("%v\nstdout: %s\nstderr: %s", err, &stdout, &stderr)
+	}
+	if entries, _ := os.ReadDir(root); len(entries) != 0 {
+		t.Errorf("%d files were made", len(entries))
+	}
+	for _, args := range [][]string{{"version"}, {"help"}, {"--help"}, {"check-config", "--node-name=n"}} {
+		if out, err := exec.Command(bin, args...).Output(); err != nil || len(out) == 0 {
+			t.Errorf("%q: %v, %q", args, err, out)
+		}
+	}
+	if err := exec.Command(bin, "bogus").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 2 {
+		t.Errorf("an unknown command: %v", err)
+	}
+}
+
+func FuzzFile(f *testing.F) {
+	f.Add("slots: 2\nsentinel: [/run/a]\n")
+	f.Add("drain: false\nsettle: 1h\n# comment\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), "c")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := load([]string{"--config=" + path}, env)
+		if err != nil {
+			return
+		}
+		// What was accepted can be printed, and is accepted again.
+		var out bytes.Buffer
+		if err := c.write(&out); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := load([]string{"--config=" + path}, env); err != nil {
+			t.Errorf("%q became %q: %v", text, &out, err)
+		}
+	})
+}
