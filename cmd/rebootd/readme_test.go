@@ -1,0 +1,128 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rebootd.dev/daemon"
+	"rebootd.dev/daemon/decide"
+	"rebootd.dev/drain"
+)
+
+var rewrite = flag.Bool("rewrite-readme", false, "write the README's reference anew")
+
+// The README's reference is what the code says. `go test ./cmd/rebootd -run
+// README -rewrite-readme` writes it anew.
+func TestREADME(t *testing.T) {
+	const path = "../../README.md"
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	for name, want := range map[string]string{"flags": flagTable(), "reasons": reasonTable(), "metrics": metricTable(t)} {
+		block := regexp.MustCompile(`(?s)<!-- ` + name + ` -->\n(.*?)<!-- end -->`)
+		got := block.FindStringSubmatch(text)
+		if got == nil {
+			t.Fatalf("the README has no part %s", name)
+		}
+		if got[1] != want && *rewrite {
+			text = strings.Replace(text, got[0], "<!-- "+name+" -->\n"+want+"<!-- end -->", 1)
+		} else if diff := cmp.Diff(got[1], want); diff != "" {
+			t.Errorf("%s (-README +code)\n%s", name, diff)
+		}
+	}
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range drain.Reasons() {
+		if !strings.Contains(text, "`"+string(r)+"`") {
+			t.Errorf("the README does not name the reason %s", r)
+		}
+	}
+	for _, o := range drain.Outcomes() {
+		if !strings.Contains(text, "`"+string(o)+"`") {
+			t.Errorf("the README does not name the outcome %s", o)
+		}
+	}
+}
+
+func flagTable() string {
+	var b strings.Builder
+	b.WriteString("| flag | default | meaning |\n|---|---|---|\n| `--config` | none | a YAML file with these settings |\n")
+	for _, o := range options() {
+		fmt.Fprintf(&b, "| `--%s` | %s | %s |\n", o.flag, defaultWords(o), o.usage)
+	}
+	return b.String()
+}
+
+func reasonTable() string {
+	meanings := decide.Meanings()
+	var names []string
+	for r := range meanings {
+		names = append(names, string(r))
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	b.WriteString("| reason | meaning |\n|---|---|\n")
+	for _, n := range names {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", n, meanings[decide.Reason(n)])
+	}
+	return b.String()
+}
+
+func metricTable(t *testing.T) string {
+	t.Helper()
+	descs := &described{}
+	daemon.NewMetrics(descs, "v")
+	line := regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)", unit: "[^"]*", constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+	var rows []string
+	for _, d := range descs.all {
+		m := line.FindStringSubmatch(d)
+		if m == nil {
+			t.Fatalf("cannot read the description %s", d)
+		}
+		labels := m[4]
+		if m[3] != "" {
+			labels, _, _ = strings.Cut(m[3], "=")
+		}
+		name := m[1]
+		if labels != "" {
+			name += "{" + labels + "}"
+		}
+		rows = append(rows, fmt.Sprintf("| `%s` | %s |\n", name, m[2]))
+	}
+	slices.Sort(rows)
+	return "| metric | meaning |\n|---|---|\n" + strings.Join(rows, "")
+}
+
+// described keeps what is registered with it.
+type described struct{ all []string }
+
+func (d *described) Register(c prometheus.Collector) error {
+	ch := make(chan *prometheus.Desc, 16)
+	c.Describe(ch)
+	close(ch)
+	for x := range ch {
+		d.all = append(d.all, x.String())
+	}
+	return nil
+}
+
+func (d *described) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		_ = d.Register(c)
+	}
+}
+
+func (*described) Unregister(prometheus.Collector) bool { return false }
