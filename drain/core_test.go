@@ -1,0 +1,452 @@
+package drain
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+var t0 = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+
+func at(seconds float64) time.Time { return t0.Add(time.Duration(seconds * float64(time.Second))) }
+
+func noJitter(time.Duration) time.Duration { return 0 }
+
+func testCore(pods ...podInfo) *core {
+	c := newCore(5*time.Second, t0, noJitter)
+	c.list(pods, t0)
+	return c
+}
+
+func pod(name string, uid types.UID) podInfo {
+	return podInfo{uid: uid, namespace: "ns", name: name, owner: "ReplicaSet rs", grace: 30 * time.Second}
+}
+
+func deleting(p podInfo, until time.Time) podInfo {
+	p.deletedAt = until
+	return p
+}
+
+func uids(rs []request) string {
+	var out []string
+	for _, r := range rs {
+		out = append(out, string(r.pod.uid))
+	}
+	return strings.Join(out, " ")
+}
+
+func refused(code int32, reason metav1.StatusReason, message string, details *metav1.StatusDetails) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message, Details: details}}
+}
+
+func budgetError(message string, retryAfter int32) error {
+	return refused(429, metav1.StatusReasonTooManyRequests, "Cannot evict pod as it would violate the pod's disruption budget.", &metav1.StatusDetails{
+		RetryAfterSeconds: retryAfter, Causes: []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause, Message: message}},
+	})
+}
+
+// Each answer of the eviction API means what it should.
+func TestAnswers(t *testing.T) {
+	gr := schema.GroupResource{Resource: "pods"}
+	for name, c := range map[string]struct {
+		err  error
+		want verdict
+	}{
+		"accepted":  {nil, verdict{accepted: true, code: "201"}},
+		"not found": {apierrors.NewNotFound(gr, "x"), verdict{gone: true, code: "404", message: `pods "x" not found`}},
+		"another pod has the name": {
+			apierrors.NewConflict(gr, "x", fmt.Errorf("Precondition failed: UID in precondition: a, UID in object meta: b")),
+			verdict{gone: true, code: "409", message: `Operation cannot be fulfilled on pods "x": Precondition failed: UID in precondition: a, UID in object meta: b`},
+		},
+		"another conflict": {
+			apierrors.NewConflict(gr, "x", fmt.Errorf("try again")),
+			verdict{reason: APIOverloaded, code: "409", message: `Operation cannot be fulfilled on pods "x": try again`},
+		},
+		"budget": {
+			budgetError("The disruption budget web needs 5 healthy pods and has 5 currently", 0),
+			verdict{reason: BudgetExhausted, budget: "web", after: slowRetry, code: "429", message: "The disruption budget web needs 5 healthy pods and has 5 currently"},
+		},
+		"budget that is behind": {
+			budgetError("The disruption budget web is still being processed by the server.", 10),
+			verdict{reason: BudgetExhausted, budget: "web", after: 10 * time.Second, soon: true, code: "429", message: "The disruption budget web is still being processed by the server."},
+		},
+		"overloaded": {
+			apierrors.NewTooManyRequests("too many requests, please try again later", 7),
+			verdict{reason: APIOverloaded, after: 7 * time.Second, soon: true, code: "429", message: "too many requests, please try again later"},
+		},
+		"webhook by 429": {
+			refused(429, metav1.StatusReasonTooManyRequests, "VMI is not live-migratable", nil),
+			verdict{reason: WebhookDenied, after: slowRetry / 4, code: "429", message: "VMI is not live-migratable"},
+		},
+		"webhook by 403": {
+			refused(403, metav1.StatusReasonForbidden, `admission webhook "w" denied the request: no`, nil),
+			verdict{reason: WebhookDenied, after: slowRetry / 4, code: "403", message: `admission webhook "w" denied the request: no`},
+		},
+		"forbidden": {
+			refused(403, metav1.StatusReasonForbidden, `User "x" cannot create resource "pods/eviction"`, nil),
+			verdict{reason: Forbidden, after: slowRetry, code: "403", message: `User "x" cannot create resource "pods/eviction"`},
+		},
+		"namespace terminating": {
+			refused(403, metav1.StatusReasonForbidden, "being terminated", &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: "NamespaceTerminating"}}}),
+			verdict{reason: NamespaceTerminating, after: terminatingRetry, code: "403", message: "being terminated"},
+		},
+		"two budgets": {
+			refused(500, metav1.StatusReasonInternalError, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.", nil),
+			verdict{reason: MultipleBudgets, after: slowRetry, code: "500", message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."},
+		},
+		"broken webhook": {
+			refused(500, metav1.StatusReasonInternalError, `failed calling webhook "w"`, nil),
+			verdict{reason: WebhookDenied, code: "500", message: `failed calling webhook "w"`},
+		},
+		"no answer": {fmt.Errorf("connection refused"), verdict{reason: APIOverloaded, code: "error", message: "no answer: connection refused"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := judge(c.err); got != c.want {
+				t.Errorf("judged\n%+v, want\n%+v", got, c.want)
+			}
+		})
+	}
+}
+
+// A pod is asked once, leaves the set when it is gone, and the node is drained
+// when all are and the time for late pods is over.
+func TestEvictedAndGone(t *testing.T) {
+	c := testCore(pod("a", "1"), pod("b", "2"))
+	rs := c.due(t0)
+	if uids(rs) != "1 2" || len(c.due(at(1))) != 0 {
+		t.Fatalf("asks %q, then again", uids(rs))
+	}
+	c.answered(rs[0], judge(nil), at(1))
+	c.answered(rs[1], judge(nil), at(1))
+	c.seen(deleting(rs[0].pod, at(31)), at(1))
+	c.seen(deleting(rs[1].pod, at(31)), at(1))
+	if len(c.due(at(100))) != 0 {
+		t.Error("a pod that terminates is asked again")
+	}
+	c.gone("1", at(2))
+	if c.drained(at(10)) {
+		t.Error("drained with a pod on the node")
+	}
+	c.gone("2", at(3))
+	if c.drained(at(4)) || !c.drained(at(5)) {
+		t.Error("drained before the time for late pods is over, or not after it")
+	}
+}
+
+// A deletion that the watch did not show is learned from the next list.
+func TestMissedDeletion(t *testing.T) {
+	c := testCore(pod("a", "1"), pod("b", "2"))
+	c.list([]podInfo{pod("b", "2")}, at(1))
+	if c.pods["1"].outcome != Drained || c.pods["2"].state == done {
+		t.Errorf("%+v %+v", c.pods["1"], c.pods["2"])
+	}
+}
+
+// Not drained before a whole list was seen.
+func TestNotDrainedBeforeListed(t *testing.T) {
+	c := newCore(5*time.Second, t0, noJitter)
+	if c.drained(at(60)) {
+		t.Error("drained without a list")
+	}
+}
+
+// A budget that changes has as many pods tried at once as it allows; nothing is
+// tried meanwhile but slowly.
+func TestBudgetChange(t *testing.T) {
+	c := testCore(pod("a", "1"), pod("b", "2"), pod("c", "3"))
+	for _, r := range c.due(t0) {
+		c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0)), at(0.1))
+	}
+	asked := 0
+	for s := 1.0; s < 600; s++ {
+		for _, r := range c.due(at(s)) {
+			asked++
+			c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0)), at(s))
+		}
+	}
+	if asked == 0 || asked > 3*10 {
+		t.Errorf("asked %d times in ten minutes without a change, want a few", asked)
+	}
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+	b.Status.DisruptionsAllowed = 2
+	c.budget("ns", "web", b, at(600))
+	if rs := c.due(at(600)); len(rs) != 2 {
+		t.Errorf("tries %d pods when the budget allows 2", len(rs))
+	}
+	if !c.blockedNamespaces()["ns"] {
+		t.Error("its budgets are not watched")
+	}
+}
+
+// A budget that says it allows and refuses all the same is not hammered.
+func TestBudgetThatContradictsItself(t *testing.T) {
+	c := testCore(pod("a", "1"))
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+	b.Status.DisruptionsAllowed = 1
+	asked := 0
+	for s := 0.0; s < 600; s += 0.1 {
+		for _, r := range c.due(at(s)) {
+			asked++
+			c.answered(r, judge(budgetError("The disruption budget web needs 1 healthy pods and has 1 currently", 0)), at(s))
+		}
+		if s == 0 {
+			c.budget("ns", "web", b, at(s))
+		}
+	}
+	if asked > 15 {
+		t.Errorf("asked %d times in ten minutes", asked)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for name, c := range map[string]struct {
+		allowed, current, desired, expected int32
+		want                                Reason
+	}{
+		"all healthy, none may go": {0, 3, 3, 3, BudgetNeverAllows},
+		"siblings are not healthy": {0, 1, 2, 3, UnhealthySiblings},
+		"used up":                  {0, 2, 2, 3, BudgetExhausted},
+	} {
+		b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
+		b.Status = policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: c.allowed, CurrentHealthy: c.current, DesiredHealthy: c.desired, ExpectedPods: c.expected}
+		if got, why := explain(b); got != c.want || !strings.Contains(why, "web") {
+			t.Errorf("%s: %s, %s", name, got, why)
+		}
+	}
+}
+
+// People are not told of what a budget does in every drain, but of what lasts.
+func TestPatience(t *testing.T) {
+	c := testCore(pod("a", "1"))
+	for _, r := range c.due(t0) {
+		c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0)), t0)
+	}
+	if p := c.progress("op", at(5), false); len(p.Blocked) != 0 || p.Summary != "" {
+		t.Errorf("tells after 5 s: %+v", p)
+	}
+	if p := c.progress("op", at(11), false); len(p.Blocked) != 1 || !strings.Contains(p.Summary, "ns/a") {
+		t.Errorf("tells after 11 s: %+v", p)
+	}
+}
+
+// Under force what is left is deleted, once.
+func TestForceDeletesOnce(t *testing.T) {
+	c := testCore(pod("a", "1"), deleting(pod("b", "2"), at(30)))
+	for _, r := range c.due(t0) {
+		c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0)), t0)
+	}
+	c.forceNow(at(60))
+	rs := c.due(at(60))
+	if uids(rs) != "1" || !rs[0].force {
+		t.Fatalf("deletes %q", uids(rs))
+	}
+	c.answered(rs[0], judge(nil), at(60))
+	c.seen(deleting(pod("a", "1"), at(90)), at(60))
+	if len(c.due(at(200))) != 0 {
+		t.Error("deletes twice")
+	}
+	c.gone("1", at(70))
+	c.gone("2", at(70))
+	r := c.report("op", at(70), true)
+	if r.Totals[ForceStopped] != 1 || r.Totals[Drained] != 1 {
+		t.Errorf("totals %v", r.Totals)
+	}
+}
+
+// The report keeps to its size, its totals are complete, and what went wrong
+// stays longest.
+func TestReportIsCut(t *testing.T) {
+	r := &Report{V: 1, ID: "op", Started: t0, Totals: map[Outcome]int{Drained: 1990, Failed: 10}}
+	for i := range 2000 {
+		o := Drained
+		if i%200 == 0 {
+			o = Failed
+		}
+		r.Pods = append(r.Pods, PodReport{Namespace: "namespace", Name: fmt.Sprintf("a-pod-with-a-name-%d", i), UID: types.UID(fmt.Sprint(i)), Outcome: o, Reason: "why"})
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseReport(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for _, p := range got.Pods {
+		if p.Outcome == Failed {
+			failed++
+		}
+	}
+	if len(data) > MaxReport || len(data) < MaxReport/2 || failed != 10 || got.Totals[Drained] != 1990 {
+		t.Errorf("%d bytes, %d failed pods, totals %v", len(data), failed, got.Totals)
+	}
+}
+
+// An interrupted drain's report goes on: what had been seen and is gone since was
+// drained.
+func TestReportOfAnInterruptedDrain(t *testing.T) {
+	c := testCore(pod("b", "2"))
+	c.gone("2", at(3))
+	r := c.report("op", at(9), true)
+	r.inherit(&Report{V: 1, ID: "op", Started: at(-60), Pods: []PodReport{{UID: "1", Name: "a", Outcome: Failed}, {UID: "2", Name: "b", Outcome: Failed}, {UID: "3", Outcome: Skipped}}})
+	if r.Totals[Drained] != 2 || r.Totals[Skipped] != 1 || r.Totals[Failed] != 0 || len(r.Pods) != 3 || !r.Started.Equal(at(-60)) {
+		t.Errorf("%+v", r)
+	}
+	other := c.report("op", at(9), true)
+	other.inherit(&Report{V: 1, ID: "another", Pods: []PodReport{{UID: "1"}}})
+	if len(other.Pods) != 1 {
+		t.Errorf("took over the pods of another operation: %+v", other)
+	}
+}
+
+func FuzzParseReport(f *testing.F) {
+	f.Add([]byte(`{"v":1,"id":"a","started":"2026-05-04T12:00:00Z","totals":{"drained":1},"pods":[{"namespace":"n","name":"p","uid":"u","outcome":"drained","seconds":1}],"later":{"a":1}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := ParseReport(data)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(r)
+		if err != nil {
+			return // too large without a pod
+		}
+		if len(again) > MaxReport {
+			t.Errorf("written with %d bytes", len(again))
+		}
+		if _, err := ParseReport(again); err != nil {
+			t.Errorf("%s was written as %s: %v", data, again, err)
+		}
+	})
+}
+
+// simulated is the truth about a node's pods, of which the core learns by events
+// that may be late, lost until the next list, or come from an old list.
+type simulated struct {
+	rng   *rand.Rand
+	here  map[types.UID]podInfo
+	there map[string]types.UID // the same names, on other nodes
+	next  int
+}
+
+// A thousand interleavings: no pod of another node is ever asked to go, the node
+// is never drained while a pod is on it that has to go, and it is drained in the
+// end.
+func TestInterleavings(t *testing.T) {
+	for seed := range uint64(1000) {
+		interleave(t, seed)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func interleave(t *testing.T, seed uint64) {
+	s := &simulated{rng: rand.New(rand.NewPCG(seed, 3)), here: map[types.UID]podInfo{}, there: map[string]types.UID{}}
+	add := func(name string) podInfo {
+		s.next++
+		p := pod(name, types.UID(fmt.Sprint(s.next)))
+		p.owner = "StatefulSet " + name
+		s.here[p.uid] = p
+		return p
+	}
+	for i := range 1 + s.rng.IntN(6) {
+		add(fmt.Sprintf("db-%d", i))
+	}
+	now := t0
+	c := newCore(5*time.Second, now, noJitter)
+	list := func() {
+		var pods []podInfo
+		for _, p := range s.here {
+			pods = append(pods, p)
+		}
+		c.list(pods, now)
+	}
+	list()
+	events := true // whether the watch works
+	var out []request
+	for step := range 4000 {
+		now = now.Add(time.Duration(s.rng.IntN(400)) * time.Millisecond)
+		quiet := step > 300
+		switch s.rng.IntN(12) {
+		case 0:
+			if !quiet {
+				events = !events
+			} else {
+				events = true
+			}
+			if events {
+				list()
+			}
+		case 1:
+			if !quiet && s.rng.IntN(10) == 0 { // a late binding
+				p := add(fmt.Sprintf("late-%d", step))
+				if events {
+					c.seen(p, now)
+				}
+			}
+		case 2, 3: // a pod that was told to end does
+			for uid, p := range s.here {
+				if p.deleting() {
+					delete(s.here, uid)
+					s.next++
+					s.there[p.name] = types.UID(fmt.Sprint("elsewhere-", s.next))
+					if events && s.rng.IntN(4) > 0 {
+						c.gone(uid, now)
+					}
+					break
+				}
+			}
+		case 4:
+			if events || quiet {
+				list()
+			}
+		}
+		out = append(out, c.due(now)...)
+		if len(out) > 0 && s.rng.IntN(2) == 0 {
+			r := out[0]
+			out = out[1:]
+			if strings.HasPrefix(string(r.pod.uid), "elsewhere") {
+				t.Errorf("a pod of another node was asked to go")
+			}
+			p, ok := s.here[r.pod.uid]
+			switch {
+			case !ok:
+				c.answered(r, verdict{gone: true}, now)
+			case !quiet && s.rng.IntN(3) == 0:
+				c.answered(r, judge(budgetError("The disruption budget web needs 1 healthy pods and has 1 currently", 0)), now)
+				c.budget("ns", "web", nil, now)
+			default:
+				p.deletedAt = now.Add(p.grace)
+				s.here[r.pod.uid] = p
+				if s.rng.IntN(5) == 0 {
+					c.answered(r, judge(fmt.Errorf("the answer was lost")), now)
+				} else {
+					c.answered(r, judge(nil), now)
+				}
+				if events {
+					c.seen(p, now)
+				}
+			}
+		}
+		if c.drained(now) {
+			list() // the last look
+			if c.drained(now) {
+				if len(s.here) > 0 {
+					t.Errorf("drained with %d pods on the node", len(s.here))
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("not drained in the end: %d pods left, %+v", len(s.here), c.progress("op", now, false).Counts)
+}

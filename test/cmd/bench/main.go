@@ -1,0 +1,219 @@
+// Command bench measures what the daemon costs, on a real control plane: the
+// table in the README. With -write it writes that table.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/machine"
+)
+
+func main() {
+	write := flag.Bool("write", false, "write the table into the README")
+	idle := flag.Duration("idle", 10*time.Minute, "how long the idle daemon is watched")
+	touches := flag.Int("touches", 30, "how often the sentinel is touched")
+	flag.Parse()
+	if err := run(*write, *idle, *touches); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(write bool, idle time.Duration, touches int) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c, err := cluster.Start(ctx, cluster.Options{})
+	if err != nil {
+		return err
+	}
+	defer c.Stop()
+	dir, err := os.MkdirTemp("", "rebootd-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	m, err := machine.New(ctx, machine.Options{Cluster: c, Name: "node-1", Dir: dir, Args: []string{"--log-level=info", "--reboot-timeout=24h"}})
+	if err != nil {
+		return err
+	}
+	defer m.Stop()
+	size, err := os.Stat(m.Binary)
+	if err != nil {
+		return err
+	}
+	if err := m.StartDaemon(); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(os.Stderr, "the daemon is idle for %s …\n", idle)
+	settle := 15 * time.Second
+	if err := pause(ctx, settle); err != nil {
+		return err
+	}
+	before := time.Now()
+	if err := pause(ctx, idle); err != nil {
+		return err
+	}
+	rss, anon, err := memory(m.Daemon().PID())
+	if err != nil {
+		return err
+	}
+	requests, err := requestsSince(c.AuditLog, "rebootd:node-1", before)
+	if err != nil {
+		return err
+	}
+
+	fmt.Fprintf(os.Stderr, "the sentinel is touched %d times …\n", touches)
+	var took []time.Duration
+	for range touches {
+		d, err := touch(ctx, c, m)
+		if err != nil {
+			return err
+		}
+		took = append(took, d)
+	}
+	slices.Sort(took)
+
+	table := fmt.Sprintf(`| what | measured by `+"`make bench`"+` |
+|---|---|
+| binary, static and stripped | %.1f MB |
+| memory, idle (RSS; of it anonymous) | %.1f MiB; %.1f MiB |
+| API requests, idle | %d in %s: one watch, on its own Node |
+| from touch to the first write at the API server, median of %d (slowest) | %s (%s) |
+`, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1]))
+	fmt.Print(table)
+	if write {
+		return writeTable(table)
+	}
+	return nil
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// memory is a process's resident memory in MiB, all of it and the anonymous part.
+func memory(pid int) (rss, anon float64, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the daemon's memory: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var kb float64
+		if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kb); err == nil {
+			rss = kb / 1024
+		}
+		if _, err := fmt.Sscanf(line, "RssAnon: %f kB", &kb); err == nil {
+			anon = kb / 1024
+		}
+	}
+	return rss, anon, nil
+}
+
+// audited is what is read of an entry of the API server's audit log.
+type audited struct {
+	User                     struct{ Username string }
+	Verb, RequestURI         string
+	RequestReceivedTimestamp time.Time
+}
+
+// entries calls f with every request of a user.
+func entries(path, user string, f func(audited)) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the audit log: %w", err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var a audited
+		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
+			continue // the last line may not be whole yet
+		}
+		if a.User.Username == user {
+			f(a)
+		}
+	}
+	return lines.Err()
+}
+
+func requestsSince(path, user string, since time.Time) (n int, err error) {
+	err = entries(path, user, func(a audited) {
+		if a.RequestReceivedTimestamp.After(since) {
+			n++
+		}
+	})
+	return n, err
+}
+
+// touch touches the sentinel, and withdraws it again, and returns how long it took
+// until the API server had received the first write that followed.
+func touch(ctx context.Context, c *cluster.Cluster, m *machine.Machine) (time.Duration, error) {
+	began := time.Now()
+	if err := m.Touch("bench"); err != nil {
+		return 0, err
+	}
+	_, err := c.WaitNode(ctx, m.Name, "asked to reboot", func(n *corev1.Node) bool { return n.Annotations["rebootd.dev/operation"] != "" })
+	if err != nil {
+		return 0, err
+	}
+	var first time.Time
+	err = entries(c.AuditLog, "rebootd:node-1", func(a audited) {
+		if a.Verb == "patch" && a.RequestReceivedTimestamp.After(began) && first.IsZero() {
+			first = a.RequestReceivedTimestamp
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	if first.IsZero() {
+		return 0, errors.New("the first write is not in the audit log")
+	}
+	if err := m.Withdraw(); err != nil {
+		return 0, err
+	}
+	_, err = c.WaitNode(ctx, m.Name, "put back", func(n *corev1.Node) bool {
+		return n.Annotations["rebootd.dev/operation"] == "" && !n.Spec.Unschedulable
+	})
+	return first.Sub(began), err
+}
+
+func writeTable(table string) error {
+	out, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
+	if err != nil {
+		return fmt.Errorf("find the README: %w", err)
+	}
+	path := filepath.Join(strings.TrimSpace(string(out)), "README.md")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	block := regexp.MustCompile(`(?s)<!-- costs -->\n.*?<!-- end -->`)
+	text := block.ReplaceAllLiteralString(string(data), "<!-- costs -->\n"+table+"<!-- end -->")
+	return os.WriteFile(path, []byte(text), 0o644)
+}
