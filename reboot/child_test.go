@@ -130,6 +130,14 @@ func TestOutputWithoutEnd(t *testing.T) {
 	}
 }
 
+// What it writes beyond the limit is refused, not kept.
+func TestOutputBeyondTheLimit(t *testing.T) {
+	c, _ := start(t, "head", "-c", "10000000", "/dev/zero")
+	if r := ended(t, c); r.ExitCode == 0 {
+		t.Error("ten megabytes of output were taken")
+	}
+}
+
 // What a command leaves behind does not keep it from having ended.
 func TestGrandchild(t *testing.T) {
 	began := time.Now()
