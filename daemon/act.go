@@ -189,7 +189,7 @@ func (d *Daemon) spawn(step decide.Step) {
 }
 
 func (d *Daemon) awaitChild(key string, child Child) {
-	ctx := d.bg.tasks
+	ctx := d.bg.steps
 	select {
 	case <-child.Done():
 	case <-ctx.Done():

@@ -72,16 +72,34 @@ func (d *Daemon) drainInbox() {
 	}
 }
 
-// finish waits for a step that has begun.
+// finish brings a step that has begun to its end. An order to reboot that was
+// written is carried out too, and what became of it noted: otherwise the next
+// start could not know, and would have to wait.
 func (d *Daemon) finish(steps context.Context) {
-	for d.busy {
-		select {
-		case f := <-d.inbox:
-			f()
-		case <-steps.Done():
+	for {
+		for d.busy || d.awaitsChild() {
+			select {
+			case f := <-d.inbox:
+				f()
+			case <-steps.Done():
+				return
+			}
+		}
+		now := d.now()
+		if !d.known() || d.phase() != decide.Rebooting || d.DryRun || now.Before(d.retryAt) {
 			return
 		}
+		step := d.decide(now)
+		if step.Do != decide.Spawn && step.Do != decide.Write {
+			return
+		}
+		d.act(step)
 	}
+}
+
+// awaitsChild says whether the reboot command of the current order runs.
+func (d *Daemon) awaitsChild() bool {
+	return d.phase() == decide.Rebooting && d.child.State == decide.ChildRunning && d.child.Key == d.record.OrderKey()
 }
 
 // turn decides and acts once. It returns when to turn again at the latest.
