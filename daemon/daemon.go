@@ -45,6 +45,7 @@ type Drainer interface {
 // Host is the machine; package reboot implements it.
 type Host interface {
 	Boot() (reboot.Boot, error)
+	Uptime() time.Duration
 }
 
 // Child is a reboot command that was started.

@@ -93,7 +93,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 	return decide.Facts{
 		Now:      now,
 		Instance: d.instance,
-		Started:  d.start,
+		Uptime:   d.Host.Uptime(),
 		Request:  decide.RequestOf(sentinelFacts(d.sentinels), d.boot, d.node.request),
 		Held:     d.node.held,
 		Hold:     d.node.hold,

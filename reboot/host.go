@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host is a machine as seen through its root file system.
@@ -76,6 +78,14 @@ func (h Host) bootTime() (time.Time, error) {
 		return time.Time{}, fmt.Errorf("read the boot time from %s: %w", path, err)
 	}
 	return time.Time{}, fmt.Errorf("read the boot time from %s: no line btime", path)
+}
+
+// Uptime is how long the machine has been up, including the time in which it
+// slept (clock_gettime(2), CLOCK_BOOTTIME). Setting the clock does not move it.
+func (Host) Uptime() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // fails for no clock that there is
+	return time.Duration(t.Nano())
 }
 
 func clip(s string, n int) string {

@@ -116,7 +116,7 @@ func situations(n int, f func(situation)) int {
 											continue
 										}
 										f(situation{p, r, Facts{
-											Now: now, Instance: "me", Started: t0, Boot: boot, Drain: drain, Child: child,
+											Now: now, Instance: "me", Uptime: now.Sub(t0), Boot: boot, Drain: drain, Child: child,
 											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk",
 											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0},
 											Slot:         Slot{State: slot, Name: "rebootd-0", Note: "held: rebootd-0 by b"},

@@ -31,8 +31,8 @@ const (
 // not asked before the sentinel, the Node and the boot have been read once.
 type Facts struct {
 	Now      time.Time
-	Instance string // this start of the daemon
-	Started  time.Time
+	Instance string        // this start of the daemon
+	Uptime   time.Duration // of the machine, CLOCK_BOOTTIME
 
 	Request Request
 	Held    bool   // people want the node left alone

@@ -204,7 +204,6 @@ func (w *world) outside(n *simNode) {
 		if w.faults && w.chance(4) {
 			n.d.skew = time.Duration(w.rng.IntN(7200)-3600) * time.Second
 		}
-		n.d.f.Started = w.now.Add(n.d.skew)
 		w.log(n, "daemon starts, clock %+v", n.d.skew)
 	}
 	if !w.faults {
@@ -278,6 +277,7 @@ func (w *world) observe(n *simNode) (known bool) {
 	f := &d.f
 	f.Now = w.now.Add(d.skew)
 	f.Boot = Boot{ID: n.bootID(), Time: n.bootTime}
+	f.Uptime = w.now.Sub(n.bootTime)
 	fresh := d.version == 0 || !w.faults || !w.chance(5)
 	if fresh && w.apiUp() {
 		d.version, d.record = n.version, n.record

@@ -245,7 +245,7 @@ func draining(p Policy, r *Record, f Facts) Step {
 // order writes ahead that the reboot is about to be ordered.
 func order(r *Record, f Facts, reason Reason, message string) Step {
 	n := r.in(Rebooting, f.Now)
-	n.Order = &Order{At: f.Now.UTC(), By: f.Instance, Try: 1}
+	n.Order = &Order{At: f.Now.UTC(), UptimeMillis: f.Uptime.Milliseconds(), By: f.Instance, Try: 1}
 	if r.Order != nil {
 		n.Order.Try = r.Order.Try + 1
 	}
@@ -256,8 +256,8 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	if f.Boot.ID != r.BootID {
 		return booted(r, f, "the machine has booted")
 	}
-	overdue := orderedAt(r, f).Add(p.RebootTimeout)
-	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Until: overdue}
+	remains := left(p, r, f)
+	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Until: f.Now.Add(remains)}
 	state := f.Child.State
 	if f.Child.Key != r.OrderKey() {
 		state = ChildNone
@@ -282,7 +282,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		n.Order = &o
 		return Step{Do: Write, Reason: RebootOrdered, Message: "the reboot command succeeded; waits for the machine to go down", Record: &n}
 	}
-	if f.Now.Before(overdue) {
+	if remains > 0 {
 		return wait
 	}
 	if !r.Order.Accepted && state == ChildNone && r.Order.Try < maxTries {
@@ -303,15 +303,10 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	return Step{Do: Write, Reason: RebootOverdue, Message: n.Failure.Message, Record: n}
 }
 
-// orderedAt is when the time for the machine to go down begins. The clock may
-// have been set between two starts of the daemon; an order of which it is not
-// known whether it was carried out must not be repeated too early for that, so
-// for such a one the time begins with this start.
-func orderedAt(r *Record, f Facts) time.Time {
-	if r.Order.By != f.Instance && (!r.Order.Accepted || r.Order.At.After(f.Now)) {
-		return f.Started
-	}
-	return r.Order.At
+// left is how much is left of the time within which the machine must go down.
+func left(p Policy, r *Record, f Facts) time.Duration {
+	ordered := time.Duration(r.Order.UptimeMillis) * time.Millisecond
+	return min(p.RebootTimeout, ordered+p.RebootTimeout-f.Uptime)
 }
 
 func commandFailed(r *Record, f Facts) Step {

@@ -70,10 +70,14 @@ type Failure struct {
 
 // Order is the order to reboot. It is written before the command is spawned.
 type Order struct {
-	At       time.Time `json:"at"`
-	By       string    `json:"by"`  // the start of the daemon that gives it
-	Try      int       `json:"try"` // from 1
-	Accepted bool      `json:"accepted,omitempty"`
+	At time.Time `json:"at"`
+	// UptimeMillis is how long the machine had been up: a time that no setting of
+	// the clock moves, and that every start of the daemon on the same boot shares.
+	UptimeMillis int64 `json:"uptimeMillis"`
+
+	By       string `json:"by"`  // the start of the daemon that gives it
+	Try      int    `json:"try"` // from 1
+	Accepted bool   `json:"accepted,omitempty"`
 }
 
 // ParseRecord reads a record. A record of a newer schema gives ErrTooNew;

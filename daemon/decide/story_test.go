@@ -61,7 +61,7 @@ func (s *story) boot() {
 // start is a new start of the daemon, which knows nothing but what it reads.
 func (s *story) start() {
 	s.instances++
-	s.f.Instance, s.f.Started = fmt.Sprintf("start-%d", s.instances), s.f.Now
+	s.f.Instance = fmt.Sprintf("start-%d", s.instances)
 	s.f.Child, s.f.Drain = Child{}, Drain{}
 	s.f.Slot = Slot{State: SlotNone}
 	if s.held {
@@ -154,6 +154,7 @@ func (s *story) rest(t *testing.T) {
 			sentinels = []Sentinel{*s.sentinel}
 		}
 		s.f.Request = RequestOf(sentinels, s.f.Boot, s.request)
+		s.f.Uptime = s.f.Now.Sub(s.f.Boot.Time)
 		step := Next(s.p, s.r, s.f)
 		phase := state(Idle)
 		if s.r != nil {
