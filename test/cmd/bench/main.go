@@ -27,7 +27,7 @@ import (
 
 func main() {
 	write := flag.Bool("write", false, "write the table into the README")
-	idle := flag.Duration("idle", 10*time.Minute, "how long the idle daemon is watched")
+	idle := flag.Duration("idle", 3*time.Minute, "how long the idle daemon is watched")
 	touches := flag.Int("touches", 30, "how often the sentinel is touched")
 	flag.Parse()
 	if err := run(*write, *idle, *touches); err != nil {
