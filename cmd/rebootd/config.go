@@ -227,9 +227,6 @@ func checkFile(v string) error {
 }
 
 func checkDir(v string) error {
-	if !filepath.IsAbs(v) {
-		return fmt.Errorf("%q is no absolute path", v)
-	}
 	info, err := os.Stat(v)
 	if err != nil {
 		return err

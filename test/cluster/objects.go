@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -228,10 +229,18 @@ func (c *Cluster) Budget(ctx context.Context, namespace, app string, minAvailabl
 const Namespace = "rebootd"
 
 // DaemonKubeconfig writes a kubeconfig for the daemon of a node, with the
-// permissions of the shipped manifests and no others.
+// permissions of the shipped manifests and no others; on a cluster of the user's
+// own it is the user's.
 func (c *Cluster) DaemonKubeconfig(ctx context.Context, node, path string) error {
-	if c.foreign {
-		return fmt.Errorf("make a user for the daemon of %s: %w", node, ErrForeign)
+	if c.foreign { // its users are not ours to make
+		data, err := os.ReadFile(c.Kubeconfig)
+		if err != nil {
+			return fmt.Errorf("take the kubeconfig for the daemon of %s: %w", node, err)
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			return fmt.Errorf("take the kubeconfig for the daemon of %s: %w", node, err)
+		}
+		return c.AddNamespace(ctx, Namespace)
 	}
 	user := "rebootd:" + node
 	if err := c.pki.kubeconfig(path, c.server, user, DaemonGroup); err != nil {
