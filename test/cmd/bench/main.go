@@ -95,7 +95,7 @@ func run(write bool, idle time.Duration, touches int) error {
 |---|---|
 | binary, static and stripped | %.1f MB |
 | memory, idle (RSS; of it anonymous) | %.1f MiB; %.1f MiB |
-| API requests, idle | %d in %s: one watch, on its own Node |
+| API requests, idle | %d in %s; one watch, on its own Node, which the API server ends each 30 to 60 minutes: 1 to 2 an hour |
 | from touch to the first write at the API server, median of %d (slowest) | %s (%s) |
 `, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1]))
 	fmt.Print(table)
