@@ -295,13 +295,17 @@ func TestTakenAwayByHand(t *testing.T) {
 // Emptied by hand, a slot can be taken again, by whomever: the person owns the
 // field now, and does not keep it.
 func TestEmptiedByHand(t *testing.T) {
-	b := newBed(t)
-	l := b.lock("a", 1)
-	slot := b.acquire(l)
-	b.patch(slot, `{"spec":{"holderIdentity":null}}`)
-	b.acquire(b.lock("b", 1))
-	if h := holder(b.lease(slot)); h != "b" {
-		t.Errorf("held by %q, want b", h)
+	for _, empty := range []string{`null`, `""`} {
+		t.Run(empty, func(t *testing.T) {
+			b := newBed(t)
+			l := b.lock("a", 1)
+			slot := b.acquire(l)
+			b.patch(slot, `{"spec":{"holderIdentity":`+empty+`}}`)
+			b.acquire(b.lock("b", 1))
+			if h := holder(b.lease(slot)); h != "b" {
+				t.Errorf("held by %q, want b", h)
+			}
+		})
 	}
 }
 
