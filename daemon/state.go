@@ -31,12 +31,10 @@ type state struct {
 	slot     decide.Slot
 	slotTask *task
 
-	drain       drain.Progress
-	drainKey    string // which drain it is
-	drainTask   *task
-	forceDrain  chan struct{}
-	drainForced bool
-	shown       shown
+	drain     drain.Progress
+	drainKey  string // which drain it is
+	drainTask *task
+	shown     shown
 
 	child decide.Child
 

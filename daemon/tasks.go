@@ -154,10 +154,6 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 	wanted := step.Do == decide.Evict
 	if d.drainTask != nil {
 		if wanted && d.drainKey == d.record.DrainKey() {
-			if step.Force && !d.drainForced {
-				d.drainForced = true
-				close(d.forceDrain)
-			}
 			return true
 		}
 		d.drainTask.cancel()
@@ -166,8 +162,7 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 	if !wanted {
 		return true
 	}
-	d.forceDrain, d.drainForced = make(chan struct{}), false
-	opts := drain.Options{ID: d.record.ID, Previous: d.previousReport(), Force: d.forceDrain}
+	opts := drain.Options{ID: d.record.ID, Since: d.record.Since, Deadline: step.Deadline, Previous: d.previousReport()}
 	d.drainKey, d.drain = d.record.DrainKey(), drain.Progress{}
 	d.drainTask = d.begin(drainNode, func(ctx context.Context) func() {
 		var last drain.Progress

@@ -23,19 +23,41 @@ const (
 	UnhealthySiblings    Reason = "UnhealthySiblings"    // too few of the budget's pods are healthy
 	MultipleBudgets      Reason = "MultipleBudgets"      // more than one budget selects it, which the API refuses
 	WebhookDenied        Reason = "WebhookDenied"        // an admission webhook, in its own words
+	Relocating           Reason = "Relocating"           // somebody moves it, such as KubeVirt or an operator
 	Forbidden            Reason = "Forbidden"            // rebootd may not evict it
 	APIOverloaded        Reason = "APIOverloaded"        // the API server asks for patience, or fails
 	NamespaceTerminating Reason = "NamespaceTerminating" // its namespace is being deleted
 	Terminating          Reason = "Terminating"          // it was deleted, and is overdue
 	Returning            Reason = "Returning"            // it keeps coming back to the cordoned node
+	AwaitingCompletion   Reason = "AwaitingCompletion"   // it is to end by itself
+	Protected            Reason = "Protected"            // other programs are told not to disturb it
+	AwaitingTurn         Reason = "AwaitingTurn"         // pods of an earlier place in the order are still there
 )
 
-// Reasons lists the vocabulary in the order in which it is documented.
-func Reasons() []Reason {
-	return []Reason{
-		BudgetExhausted, BudgetNeverAllows, UnhealthySiblings, MultipleBudgets, WebhookDenied,
-		Forbidden, APIOverloaded, NamespaceTerminating, Terminating, Returning,
+// Meanings says in a sentence what each reason means. The reference of the
+// documentation is tested against it.
+func Meanings() map[Reason]string {
+	return map[Reason]string{
+		BudgetExhausted:      "Its budget allows no eviction just now; tried again when the budget changes.",
+		BudgetNeverAllows:    "Its budget allows none even with every pod healthy. Needs a person.",
+		UnhealthySiblings:    "Too few of the budget's pods are healthy; the message names those that are not.",
+		MultipleBudgets:      "More than one budget selects it, which the eviction API refuses. Needs a person.",
+		Relocating:           "Somebody moves it in their own way: KubeVirt migrates the machine, an operator rolls the pod. The message says where to, once that is known.",
+		WebhookDenied:        "An admission webhook refuses, in its own words.",
+		Forbidden:            "rebootd may not evict it. Needs a person.",
+		APIOverloaded:        "The API server asks for patience, fails or does not answer.",
+		NamespaceTerminating: "Its namespace is being deleted; it goes with it.",
+		Terminating:          "It was told to end; the message says until when it has time, or had, and which finalizers there are.",
+		Returning:            "Pods of its controller keep coming to the cordoned node; it is not chased.",
+		AwaitingCompletion:   "It is left to end by itself: `rebootd.dev/drain: wait-completed`, or a Job's pod under `--wait-for-jobs`.",
+		Protected:            "Karpenter or Cluster Autoscaler are told not to disturb it.",
+		AwaitingTurn:         "Pods that go before it in the order are still there.",
 	}
+}
+
+// Permanent says whether nothing but somebody's doing ends what r stands for.
+func (r Reason) Permanent() bool {
+	return r == BudgetNeverAllows || r == MultipleBudgets || r == Forbidden
 }
 
 // verdict is what an answer to an eviction or deletion means.
@@ -45,23 +67,40 @@ type verdict struct {
 	reason   Reason
 	message  string
 	budget   string        // the name of the budget that blocks
-	after    time.Duration // when to try again at the latest; 0: with growing pauses
-	soon     bool          // the answer asks for a retry after exactly that time
-	code     string        // of the answer, for the metric
+	after    time.Duration // when to try again; 0: with growing pauses, from first to most
+	first    time.Duration
+	most     time.Duration
+	soon     bool   // the answer asks for a retry after exactly that time
+	code     string // of the answer, for the metric
 }
 
 const (
 	// slowRetry is how often a pod is tried again although nothing has changed
 	// that we could see.
 	slowRetry = 2 * time.Minute
-	// terminatingRetry is how often a pod of a namespace that is being deleted is
-	// looked at: its deletion is the namespace controller's work.
-	terminatingRetry = 10 * time.Second
+	// patientRetry is the first pause where somebody else is at work, as a webhook's
+	// operator or the namespace controller: of the first seconds' tries few succeed.
+	patientRetry = 5 * time.Second
+	// failedRetry is the first pause after an answer that says nothing about the
+	// pod.
+	failedRetry = 2 * time.Second
+	// The first and the longest pause while no answer comes at all.
+	unansweredRetry  = 500 * time.Millisecond
+	unreachableRetry = 15 * time.Second
 )
 
-var (
-	budgetName = regexp.MustCompile(`^The disruption budget (\S+) `)
-	multiple   = "more than one PodDisruptionBudget"
+var budgetName = regexp.MustCompile(`^The disruption budget (\S+) `)
+
+// Words of answers that have no other mark. The first is the API server's
+// (pkg/registry/core/pod/storage/eviction.go), the others KubeVirt's
+// (pod-eviction-admitter).
+const (
+	multiple          = "more than one PodDisruptionBudget"
+	virtEvacuation    = "Eviction triggered evacuation of VMI"
+	virtInProgress    = "Evacuation in progress"
+	virtHotplug       = "cannot evict hotplug pod"
+	webhookDenied     = "admission webhook"
+	webhookUnanswered = "failed calling webhook"
 )
 
 // judge reads the answer to an eviction or deletion.
@@ -71,7 +110,7 @@ func judge(err error) verdict {
 	}
 	var api apierrors.APIStatus
 	if !errors.As(err, &api) {
-		return verdict{reason: APIOverloaded, message: "no answer: " + oneLine(err.Error()), code: "error"}
+		return verdict{reason: APIOverloaded, message: "no answer: " + oneLine(err.Error()), code: "error", first: unansweredRetry, most: unreachableRetry}
 	}
 	s := api.Status()
 	v := verdict{code: strconv.Itoa(int(s.Code)), message: oneLine(s.Message)}
@@ -95,18 +134,23 @@ func judge(err error) verdict {
 		}
 	case s.Code == 429 && retryAfter > 0:
 		v.reason, v.after, v.soon = APIOverloaded, retryAfter, true
-	case s.Code == 429 || s.Code == 403 && strings.Contains(s.Message, "admission webhook"):
-		v.reason, v.after = WebhookDenied, slowRetry/4
+	case strings.Contains(s.Message, virtEvacuation), strings.Contains(s.Message, virtInProgress), strings.Contains(s.Message, virtHotplug):
+		v.reason, v.first, v.most = Relocating, patientRetry, slowRetry
+	case s.Code == 429 || s.Code == 403 && strings.Contains(s.Message, webhookDenied):
+		v.reason, v.first, v.most = WebhookDenied, patientRetry, slowRetry
 	case s.Code == 403 && terminating:
-		v.reason, v.after = NamespaceTerminating, terminatingRetry
+		v.reason, v.first, v.most = NamespaceTerminating, patientRetry, slowRetry
+	case s.Code == 403 && s.Details != nil && s.Details.Kind == "poddisruptionbudget":
+		// The budget's status is out of its bounds; its controller has to catch up.
+		v.reason, v.budget, v.after = BudgetExhausted, s.Details.Name, slowRetry
 	case s.Code == 403:
 		v.reason, v.after = Forbidden, slowRetry
 	case s.Code == 500 && strings.Contains(s.Message, multiple):
 		v.reason, v.after = MultipleBudgets, slowRetry
 	default:
-		v.reason = APIOverloaded
-		if strings.Contains(s.Message, "failed calling webhook") {
-			v.reason = WebhookDenied
+		v.reason, v.first, v.most = APIOverloaded, failedRetry, slowRetry
+		if strings.Contains(s.Message, webhookUnanswered) || strings.Contains(s.Message, webhookDenied) {
+			v.reason, v.first = WebhookDenied, patientRetry
 		}
 		if retryAfter > 0 {
 			v.after, v.soon = retryAfter, true

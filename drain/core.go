@@ -25,37 +25,52 @@ type tracked struct {
 	state   podState
 	outcome Outcome
 	note    string // why this outcome
+	to      string // the node of its replacement
+	before  bool   // it was being deleted already when it was first seen
 
 	first   time.Time // seen
 	end     time.Time // of state done
 	asked   time.Time // accepted eviction or deletion
 	retryAt time.Time
-	tries   int // in a row without a word about when to try again
-	forced  bool
+	tries   int       // in a row without a word about when to try again
+	pressed bool      // the deadline leaves it no more than its grace
+	forced  bool      // was deleted, whatever its budget says
+	cut     int64     // the grace in seconds that the deadline has left it; 0: its own
 	block   verdict   // the last answer that was no
 	blocked time.Time // since when, without an eviction in between
 }
 
 // request is an eviction or deletion that the core wants made.
 type request struct {
-	pod   podInfo
-	force bool // delete it, whatever budgets say
+	pod    podInfo
+	remove bool  // delete it, whatever budgets say
+	grace  int64 // in seconds; 0: its own
+}
+
+// timing is what the core is told about time.
+type timing struct {
+	minWait    time.Duration
+	since      time.Time     // when the drain began, perhaps before a restart
+	completion time.Duration // how long pods are waited for that are to end by themselves; 0: for ever
+	deadline   time.Time     // by when every pod's grace must be over, by force; zero: none
+	jitter     func(time.Duration) time.Duration
 }
 
 // core is the drain's state machine. Time is an argument; nothing here waits or
 // asks.
 type core struct {
-	minWait time.Duration
+	timing
 	started time.Time
-	force   bool
 	listed  bool // a whole list was seen
 
-	pods    map[types.UID]*tracked
-	order   []*tracked // as they came
-	owners  map[string]*comings
-	budgets map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
-	jitter  func(time.Duration) time.Duration
-	evicted int // requests that are out
+	pods     map[types.UID]*tracked
+	order    []*tracked // as they came
+	owners   map[string]*comings
+	budgets  map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
+	siblings map[string]siblings                      // by namespace/name of their budget
+	moves    map[moveKey]map[types.UID]candidate
+	inFlight int
+	problems []string // that are to be told once
 }
 
 // comings counts an owner's pods on this node.
@@ -70,24 +85,20 @@ const (
 	// extraReturns is how many pods more than an owner had here at first may come
 	// before its pods count as returning.
 	extraReturns = 2
-	// overdueAfter is how long after its grace a pod may still be there before
-	// that is told as a reason.
-	overdueAfter = 15 * time.Second
-	// patience is how long a pod may be blocked by what usually passes before
-	// people are told.
-	patience = 10 * time.Second
-	// acceptedRetry is when an eviction that was accepted and yet did not lead to
-	// a deletion is asked for again.
-	acceptedRetry  = time.Minute
-	firstRetry     = 500 * time.Millisecond
-	lastRetry      = 30 * time.Second
-	budgetDeadTime = time.Second
+	// acceptedRetry is the first pause before an eviction that was accepted and
+	// yet did not lead to a deletion is asked for again.
+	acceptedRetry = 30 * time.Second
+	// budgetRace is the first pause after an answer that a change of the budget
+	// has overtaken.
+	budgetRace = 50 * time.Millisecond
 )
 
-func newCore(minWait time.Duration, now time.Time, jitter func(time.Duration) time.Duration) *core {
+func newCore(t timing, now time.Time) *core {
 	return &core{
-		minWait: minWait, started: now, jitter: jitter,
-		pods: map[types.UID]*tracked{}, owners: map[string]*comings{}, budgets: map[string]*policyv1.PodDisruptionBudget{},
+		timing: t, started: now,
+		pods: map[types.UID]*tracked{}, owners: map[string]*comings{},
+		budgets: map[string]*policyv1.PodDisruptionBudget{}, siblings: map[string]siblings{},
+		moves: map[moveKey]map[types.UID]candidate{},
 	}
 }
 
@@ -101,7 +112,7 @@ func (c *core) list(pods []podInfo, now time.Time) {
 	}
 	for _, t := range c.order {
 		if !there[t.uid] {
-			c.gone(t.uid, now)
+			c.gone(t.uid, nil, now)
 		}
 	}
 	c.listed = true
@@ -110,8 +121,10 @@ func (c *core) list(pods []podInfo, now time.Time) {
 // seen takes in a pod as it is now.
 func (c *core) seen(p podInfo, now time.Time) {
 	t := c.pods[p.uid]
-	if t == nil {
+	isNew := t == nil
+	if isNew {
 		t = &tracked{podInfo: p, first: now, retryAt: now}
+		t.before = p.deleting()
 		c.pods[p.uid] = t
 		c.order = append(c.order, t)
 		c.arrived(t, now)
@@ -126,17 +139,12 @@ func (c *core) seen(p podInfo, now time.Time) {
 		return
 	}
 	switch {
-	case p.ended && !p.deleting() && t.asked.IsZero():
+	case p.ended && isNew && !p.deleting():
 		c.finish(t, Skipped, "its containers have ended", now)
 	case p.ended:
-		c.finish(t, c.left(t), "", now)
-	case p.deleting():
-		if t.state != evicting {
-			t.state = terminating
-		}
-		if t.asked.IsZero() {
-			t.asked = now
-		}
+		c.left(t, now)
+	case p.deleting() && t.state != evicting:
+		t.state = terminating
 	}
 }
 
@@ -152,6 +160,9 @@ func (c *core) arrived(t *tracked, now time.Time) {
 	} else {
 		o.later++
 	}
+	if t.ignored != "" {
+		c.problems = append(c.problems, fmt.Sprintf("pod %s: %q makes no sense as %s; ignores it", t, t.ignored, t.ignoredOf))
+	}
 	switch {
 	case t.never != "":
 		c.finish(t, Skipped, t.never, now)
@@ -160,29 +171,50 @@ func (c *core) arrived(t *tracked, now time.Time) {
 	}
 }
 
-// left is the outcome of a pod that has left the node.
-func (c *core) left(t *tracked) Outcome {
-	if t.forced {
-		return ForceStopped
-	}
-	return Drained
-}
-
-// gone takes in that a pod is not on the node any more.
-func (c *core) gone(uid types.UID, now time.Time) {
+// gone takes in that a pod is not on the node any more; last is how it was at the
+// end, nil if that is not known.
+func (c *core) gone(uid types.UID, last *podInfo, now time.Time) {
 	t := c.pods[uid]
 	if t == nil || t.state == done {
 		return // a skipped pod stays skipped: it was not ours to move
 	}
-	c.finish(t, c.left(t), "", now)
+	if last != nil {
+		t.podInfo = *last
+	}
+	c.left(t, now)
+}
+
+// left gives a pod that has left the node its outcome.
+func (c *core) left(t *tracked, now time.Time) {
+	outcome, note := Drained, ""
+	switch {
+	case t.forced:
+		outcome = ForceStopped
+		if t.cut > 0 {
+			note = "its grace period was cut to end by the drain's deadline"
+		}
+	case t.to != "":
+		outcome = Relocated
+	case t.asked.IsZero() && t.ended && !t.deleting():
+		note = "its containers ended by themselves"
+	case t.asked.IsZero() && t.before:
+		note = "it was being deleted already"
+	case t.asked.IsZero() && t.disrupted != "":
+		note = "somebody else ended it: " + t.disrupted
+	case t.asked.IsZero():
+		note = "somebody else deleted it"
+	case t.cut > 0:
+		note = "its grace period was cut to end by the drain's deadline"
+	}
+	c.finish(t, outcome, note, now)
+	c.match()
 }
 
 func (c *core) finish(t *tracked, o Outcome, note string, now time.Time) {
 	if t.state == evicting {
-		c.evicted--
+		c.inFlight--
 	}
 	t.state, t.outcome, t.note, t.end = done, o, note, now
-	t.block = verdict{}
 }
 
 // answered takes in the answer to a request.
@@ -191,105 +223,212 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 	if t == nil || t.state != evicting {
 		return // gone meanwhile: finish has counted it
 	}
-	c.evicted--
+	c.inFlight--
 	t.state = pending
 	switch {
 	case v.accepted:
-		t.state, t.asked, t.tries, t.block, t.blocked = terminating, now, 0, verdict{}, time.Time{}
-		t.forced = t.forced || r.force
-		t.retryAt = now.Add(acceptedRetry)
+		if t.block.reason != "" {
+			t.tries = 0
+		}
+		t.state, t.asked, t.block, t.blocked = terminating, now, verdict{}, time.Time{}
+		t.forced = t.forced || r.remove
+		t.cut = r.grace
+		t.retryAt = now.Add(c.spread(acceptedRetry, lastRetry, t))
 		return
 	case v.gone:
-		c.finish(t, c.left(t), "", now)
-		return
-	case t.deleting():
-		t.state = terminating
+		if t.asked.IsZero() {
+			t.asked = now // whose doing it was, the answer does not say
+		}
+		c.left(t, now)
 		return
 	}
 	t.block = v
 	if t.blocked.IsZero() {
 		t.blocked = now
 	}
-	switch {
-	case v.soon:
-		t.retryAt = now.Add(v.after + c.jitter(v.after/4))
-		t.tries = 0
+	switch b := c.budgetOf(t); {
+	case t.pressed && !r.remove:
+		t.retryAt = now // by deletion
+	case t.pressed:
+		t.retryAt = now.Add(c.spread(unansweredRetry, unreachableRetry, t))
+	case v.after > 0 && b != nil && b.Status.DisruptionsAllowed > 0:
+		// The budget has changed while the answer was on its way, or what we know of
+		// it is older than the answer.
+		t.retryAt = now.Add(min(v.after, growing(budgetRace, 2*t.tries)))
+		t.tries++
 	case v.after > 0:
-		if b := c.budgetOf(t); b != nil && b.Status.DisruptionsAllowed > 0 {
-			// The budget has changed while the answer was on its way, or what we
-			// know of it is older than the answer.
-			t.retryAt = now.Add(min(v.after, growing(budgetDeadTime, t.tries)))
-			t.tries++
-			return
-		}
 		t.retryAt = now.Add(v.after + c.jitter(v.after/4))
 		t.tries = 0
 	default:
-		d := min(lastRetry, growing(firstRetry, t.tries))
-		t.tries++
-		t.retryAt = now.Add(d/2 + c.jitter(d/2))
+		t.retryAt = now.Add(c.spread(v.first, v.most, t))
+	}
+	if t.deleting() {
+		t.state = terminating
 	}
 }
 
-// growing doubles first with each try, up to an hour or so.
-func growing(first time.Duration, tries int) time.Duration { return first << min(tries, 12) }
+// spread is the next of t's growing pauses, with some chance in it.
+func (c *core) spread(first, most time.Duration, t *tracked) time.Duration {
+	d := min(most, growing(first, t.tries))
+	t.tries++
+	return d + c.jitter(d/4)
+}
+
+// lastRetry is the longest of any growing pauses.
+const lastRetry = 10 * time.Minute
+
+// growing doubles first with each try, up to lastRetry.
+func growing(first time.Duration, tries int) time.Duration {
+	return min(lastRetry, first<<min(tries, 16))
+}
 
 // due returns what is to be asked for now, and counts it as asked.
 func (c *core) due(now time.Time) []request {
 	var out []request
+	turn := c.turn()
 	for _, t := range c.order {
-		if c.evicted >= maxInFlight {
+		if c.inFlight >= maxInFlight {
 			break
 		}
-		if !c.wants(t) || now.Before(t.retryAt) {
+		c.press(t, now)
+		at, ok := c.dueAt(t, turn, now)
+		if !ok || now.Before(at) {
 			continue
 		}
+		r := request{pod: t.podInfo}
+		if left := c.graceLeft(now); t.pressed && (t.deleting() || left < int64(t.grace/time.Second)) {
+			r.grace = left
+		}
+		// Even under the deadline it is asked to go within its budget first.
+		r.remove = t.pressed && (t.block.reason != "" || t.deleting())
 		t.state = evicting
-		c.evicted++
-		out = append(out, request{pod: t.podInfo, force: c.force})
+		c.inFlight++
+		out = append(out, r)
 	}
 	return out
 }
 
-// wants says whether a pod has still to be asked to go.
-func (c *core) wants(t *tracked) bool {
-	switch t.state {
-	case pending:
-		return true
-	case terminating:
-		return !t.deleting() // accepted, and then nothing happened
-	default:
-		return false
+// press has a pod go, whatever its order and its budget say, from the moment at
+// which its grace period would just end by the deadline.
+func (c *core) press(t *tracked, now time.Time) {
+	if t.pressed || t.state == done || c.deadline.IsZero() || now.Before(c.pressAt(t, now)) {
+		return
 	}
+	t.pressed, t.tries, t.retryAt = true, 0, now
+}
+
+func (c *core) pressAt(t *tracked, now time.Time) time.Time {
+	if t.deleting() {
+		if c.tooLong(t, now) {
+			return now
+		}
+		return never
+	}
+	return c.deadline.Add(-t.grace)
+}
+
+// tooLong says whether the grace of a pod that is being deleted ends after the
+// deadline. Timestamps have whole seconds.
+func (c *core) tooLong(t *tracked, now time.Time) bool {
+	return t.deletedAt.After(later(c.deadline, now).Add(2 * time.Second))
+}
+
+var never = time.Unix(1<<40, 0)
+
+// graceLeft is the grace in seconds that ends by the deadline; at least 1, since 0
+// would leave the containers behind.
+func (c *core) graceLeft(now time.Time) int64 {
+	return max(1, int64(c.deadline.Sub(now)/time.Second))
+}
+
+// turn is the least rank of the pods that are still there: those whose turn it is.
+func (c *core) turn() rank {
+	r := rank{order: math.MaxInt}
+	for _, t := range c.order {
+		if t.state != done && t.rank.compare(r) < 0 {
+			r = t.rank
+		}
+	}
+	return r
+}
+
+// dueAt is when a pod may be asked to go, if it is to be asked at all.
+func (c *core) dueAt(t *tracked, turn rank, now time.Time) (time.Time, bool) {
+	switch {
+	case t.state == terminating && t.deleting():
+		return t.retryAt, t.pressed && c.tooLong(t, now) // only to have less time
+	case t.state == terminating:
+		return t.retryAt, true // accepted, and then nothing happened
+	case t.state != pending:
+		return time.Time{}, false
+	case t.pressed:
+		return t.retryAt, true
+	case t.rank != turn:
+		return time.Time{}, false
+	}
+	if end, held := c.heldUntil(t); held {
+		return later(end, t.retryAt), end != never
+	}
+	return t.retryAt, true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// heldUntil is until when a pod is waited for instead of evicted.
+func (c *core) heldUntil(t *tracked) (time.Time, bool) {
+	if t.hold == "" {
+		return time.Time{}, false
+	}
+	end := never
+	if c.completion > 0 {
+		end = c.since.Add(c.completion)
+	}
+	if !t.holdEnds.IsZero() && t.holdEnds.Before(end) {
+		end = t.holdEnds
+	}
+	return end, true
 }
 
 // wake is when due, drained or the text has something new to say if nothing
 // happens before; zero: never.
 func (c *core) wake(now time.Time) time.Time {
-	var at time.Time
+	at := never
 	sooner := func(t time.Time) {
-		if at.IsZero() || t.Before(at) {
+		if t.Before(at) {
 			at = t
 		}
 	}
+	turn := c.turn()
 	left := 0
 	for _, t := range c.order {
 		if t.state == done {
 			continue
 		}
 		left++
-		if c.wants(t) && c.evicted < maxInFlight {
-			sooner(t.retryAt)
+		if c.inFlight < maxInFlight {
+			if due, ok := c.dueAt(t, turn, now); ok {
+				sooner(due)
+			}
+			if !c.deadline.IsZero() && !t.pressed && t.state != evicting {
+				sooner(c.pressAt(t, now))
+			}
 		}
-		if overdue := t.deletedAt.Add(overdueAfter); t.deleting() && now.Before(overdue) {
-			sooner(overdue)
-		}
-		if told := t.blocked.Add(patience); !t.blocked.IsZero() && now.Before(told) {
-			sooner(told)
+		for _, told := range []time.Time{t.deletedAt.Add(overdueAfter), t.blocked.Add(patience)} {
+			if now.Before(told) { // zero times are long past
+				sooner(told)
+			}
 		}
 	}
 	if left == 0 {
 		sooner(c.started.Add(c.minWait))
+	}
+	if at == never {
+		return time.Time{}
 	}
 	return at
 }
@@ -308,19 +447,6 @@ func (c *core) drained(now time.Time) bool {
 	return true
 }
 
-// forceNow has the pods that are left deleted.
-func (c *core) forceNow(now time.Time) {
-	if c.force {
-		return
-	}
-	c.force = true
-	for _, t := range c.order {
-		if t.state == pending || t.state == terminating && !t.deleting() {
-			t.state, t.retryAt, t.tries = pending, now, 0
-		}
-	}
-}
-
 // budgetOf is the budget that blocks a pod, nil if it is not known.
 func (c *core) budgetOf(t *tracked) *policyv1.PodDisruptionBudget {
 	if t.block.budget == "" {
@@ -337,6 +463,7 @@ func (c *core) budget(namespace, name string, b *policyv1.PodDisruptionBudget, n
 	allowed := math.MaxInt
 	if b == nil {
 		delete(c.budgets, key)
+		delete(c.siblings, key)
 	} else {
 		c.budgets[key] = b
 		allowed = int(b.Status.DisruptionsAllowed)
@@ -368,54 +495,4 @@ func (c *core) blockedNamespaces() map[string]bool {
 		}
 	}
 	return out
-}
-
-// why says why a pod is not gone, in the vocabulary and in a sentence; "" if all
-// goes as it should.
-func (c *core) why(t *tracked, now time.Time) (Reason, string) {
-	if t.state == terminating {
-		if t.deleting() && now.Before(t.deletedAt.Add(overdueAfter)) || !t.deleting() && now.Before(t.asked.Add(acceptedRetry)) {
-			return "", ""
-		}
-		if !t.deleting() {
-			return Terminating, "its eviction was accepted and it has not been deleted"
-		}
-		m := fmt.Sprintf("should have ended by %s", t.deletedAt.UTC().Format("15:04:05"))
-		if len(t.finalizers) > 0 {
-			m += fmt.Sprintf("; finalizers %v", t.finalizers)
-		}
-		return Terminating, m
-	}
-	reason, message := t.block.reason, t.block.message
-	if b := c.budgetOf(t); b != nil && reason == BudgetExhausted {
-		reason, message = explain(b)
-	}
-	if passing(reason) && now.Before(t.blocked.Add(patience)) {
-		return "", "" // as in every drain in which a budget does its work
-	}
-	return reason, message
-}
-
-// passing says whether a reason usually passes without anybody's doing.
-func passing(r Reason) bool {
-	switch r {
-	case BudgetExhausted, UnhealthySiblings, APIOverloaded, NamespaceTerminating:
-		return true
-	default:
-		return false
-	}
-}
-
-// explain says why a budget allows no eviction.
-func explain(b *policyv1.PodDisruptionBudget) (Reason, string) {
-	s := b.Status
-	current := b.Generation == s.ObservedGeneration
-	switch {
-	case current && s.ExpectedPods > 0 && s.CurrentHealthy >= s.ExpectedPods && len(s.DisruptedPods) == 0 && s.DisruptionsAllowed == 0:
-		return BudgetNeverAllows, fmt.Sprintf("the budget %s allows no eviction even though all of its %d pods are healthy (it needs %d)", b.Name, s.ExpectedPods, s.DesiredHealthy)
-	case s.CurrentHealthy < s.DesiredHealthy:
-		return UnhealthySiblings, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
-	default:
-		return BudgetExhausted, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
-	}
 }

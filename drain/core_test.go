@@ -22,10 +22,12 @@ func at(seconds float64) time.Time { return t0.Add(time.Duration(seconds * float
 func noJitter(time.Duration) time.Duration { return 0 }
 
 func testCore(pods ...podInfo) *core {
-	c := newCore(5*time.Second, t0, noJitter)
+	c := newCore(testTiming, t0)
 	c.list(pods, t0)
 	return c
 }
+
+var testTiming = timing{minWait: 5 * time.Second, since: t0, jitter: noJitter}
 
 func pod(name string, uid types.UID) podInfo {
 	return podInfo{uid: uid, namespace: "ns", name: name, owner: "ReplicaSet rs", grace: 30 * time.Second}
@@ -69,7 +71,7 @@ func TestAnswers(t *testing.T) {
 		},
 		"another conflict": {
 			apierrors.NewConflict(gr, "x", fmt.Errorf("try again")),
-			verdict{reason: APIOverloaded, code: "409", message: `Operation cannot be fulfilled on pods "x": try again`},
+			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "409", message: `Operation cannot be fulfilled on pods "x": try again`},
 		},
 		"budget": {
 			budgetError("The disruption budget web needs 5 healthy pods and has 5 currently", 0),
@@ -85,11 +87,19 @@ func TestAnswers(t *testing.T) {
 		},
 		"webhook by 429": {
 			refused(429, metav1.StatusReasonTooManyRequests, "VMI is not live-migratable", nil),
-			verdict{reason: WebhookDenied, after: slowRetry / 4, code: "429", message: "VMI is not live-migratable"},
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "429", message: "VMI is not live-migratable"},
 		},
 		"webhook by 403": {
 			refused(403, metav1.StatusReasonForbidden, `admission webhook "w" denied the request: no`, nil),
-			verdict{reason: WebhookDenied, after: slowRetry / 4, code: "403", message: `admission webhook "w" denied the request: no`},
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "403", message: `admission webhook "w" denied the request: no`},
+		},
+		"a virtual machine that moves": {
+			refused(429, metav1.StatusReasonTooManyRequests, `admission webhook "v" denied the request: Eviction triggered evacuation of VMI "ns/vm"`, nil),
+			verdict{reason: Relocating, first: patientRetry, most: slowRetry, code: "429", message: `admission webhook "v" denied the request: Eviction triggered evacuation of VMI "ns/vm"`},
+		},
+		"a budget out of its bounds": {
+			refused(403, metav1.StatusReasonForbidden, "pdb disruption allowed is negative", &metav1.StatusDetails{Kind: "poddisruptionbudget", Name: "web"}),
+			verdict{reason: BudgetExhausted, budget: "web", after: slowRetry, code: "403", message: "pdb disruption allowed is negative"},
 		},
 		"forbidden": {
 			refused(403, metav1.StatusReasonForbidden, `User "x" cannot create resource "pods/eviction"`, nil),
@@ -97,7 +107,7 @@ func TestAnswers(t *testing.T) {
 		},
 		"namespace terminating": {
 			refused(403, metav1.StatusReasonForbidden, "being terminated", &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: "NamespaceTerminating"}}}),
-			verdict{reason: NamespaceTerminating, after: terminatingRetry, code: "403", message: "being terminated"},
+			verdict{reason: NamespaceTerminating, first: patientRetry, most: slowRetry, code: "403", message: "being terminated"},
 		},
 		"two budgets": {
 			refused(500, metav1.StatusReasonInternalError, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.", nil),
@@ -105,9 +115,9 @@ func TestAnswers(t *testing.T) {
 		},
 		"broken webhook": {
 			refused(500, metav1.StatusReasonInternalError, `failed calling webhook "w"`, nil),
-			verdict{reason: WebhookDenied, code: "500", message: `failed calling webhook "w"`},
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "500", message: `failed calling webhook "w"`},
 		},
-		"no answer": {fmt.Errorf("connection refused"), verdict{reason: APIOverloaded, code: "error", message: "no answer: connection refused"}},
+		"no answer": {fmt.Errorf("connection refused"), verdict{reason: APIOverloaded, first: unansweredRetry, most: unreachableRetry, code: "error", message: "no answer: connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := judge(c.err); got != c.want {
@@ -132,11 +142,11 @@ func TestEvictedAndGone(t *testing.T) {
 	if len(c.due(at(100))) != 0 {
 		t.Error("a pod that terminates is asked again")
 	}
-	c.gone("1", at(2))
+	c.gone("1", nil, at(2))
 	if c.drained(at(10)) {
 		t.Error("drained with a pod on the node")
 	}
-	c.gone("2", at(3))
+	c.gone("2", nil, at(3))
 	if c.drained(at(4)) || !c.drained(at(5)) {
 		t.Error("drained before the time for late pods is over, or not after it")
 	}
@@ -153,7 +163,7 @@ func TestMissedDeletion(t *testing.T) {
 
 // Not drained before a whole list was seen.
 func TestNotDrainedBeforeListed(t *testing.T) {
-	c := newCore(5*time.Second, t0, noJitter)
+	c := newCore(testTiming, t0)
 	if c.drained(at(60)) {
 		t.Error("drained without a list")
 	}
@@ -238,30 +248,6 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// Under force what is left is deleted, once.
-func TestForceDeletesOnce(t *testing.T) {
-	c := testCore(pod("a", "1"), deleting(pod("b", "2"), at(30)))
-	for _, r := range c.due(t0) {
-		c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0)), t0)
-	}
-	c.forceNow(at(60))
-	rs := c.due(at(60))
-	if uids(rs) != "1" || !rs[0].force {
-		t.Fatalf("deletes %q", uids(rs))
-	}
-	c.answered(rs[0], judge(nil), at(60))
-	c.seen(deleting(pod("a", "1"), at(90)), at(60))
-	if len(c.due(at(200))) != 0 {
-		t.Error("deletes twice")
-	}
-	c.gone("1", at(70))
-	c.gone("2", at(70))
-	r := c.report("op", at(70), true)
-	if r.Totals[ForceStopped] != 1 || r.Totals[Drained] != 1 {
-		t.Errorf("totals %v", r.Totals)
-	}
-}
-
 // The report keeps to its size, its totals are complete, and what went wrong
 // stays longest.
 func TestReportIsCut(t *testing.T) {
@@ -296,7 +282,7 @@ func TestReportIsCut(t *testing.T) {
 // drained.
 func TestReportOfAnInterruptedDrain(t *testing.T) {
 	c := testCore(pod("b", "2"))
-	c.gone("2", at(3))
+	c.gone("2", nil, at(3))
 	r := c.report("op", at(9), true)
 	r.inherit(&Report{V: 1, ID: "op", Started: at(-60), Pods: []PodReport{{UID: "1", Name: "a", Outcome: Failed}, {UID: "2", Name: "b", Outcome: Failed}, {UID: "3", Outcome: Skipped}}})
 	if r.Totals[Drained] != 2 || r.Totals[Skipped] != 1 || r.Totals[Failed] != 0 || len(r.Pods) != 3 || !r.Started.Equal(at(-60)) {
@@ -363,7 +349,7 @@ func interleave(t *testing.T, seed uint64) {
 		add(fmt.Sprintf("db-%d", i))
 	}
 	now := t0
-	c := newCore(5*time.Second, now, noJitter)
+	c := newCore(testTiming, now)
 	list := func() {
 		var pods []podInfo
 		for _, p := range s.here {
@@ -401,7 +387,7 @@ func interleave(t *testing.T, seed uint64) {
 					s.next++
 					s.there[p.name] = types.UID(fmt.Sprint("elsewhere-", s.next))
 					if events && s.rng.IntN(4) > 0 {
-						c.gone(uid, now)
+						c.gone(uid, nil, now)
 					}
 					break
 				}

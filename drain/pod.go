@@ -8,21 +8,33 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // podInfo is what is kept of a pod: whole Pods would cost a hundred times as much
 // memory.
 type podInfo struct {
-	uid        types.UID
-	namespace  string
-	name       string
-	owner      string // the controller, or the pod's own name where there is none
-	grace      time.Duration
-	deletedAt  time.Time // when its grace is over; zero: not being deleted
-	ended      bool      // all its containers have, for good
-	never      string    // why it is never evicted, "" if it is
+	uid       types.UID
+	namespace string
+	name      string
+	created   time.Time
+	grace     time.Duration
+	deletedAt time.Time // when its grace is over; zero: not being deleted
+	toldAt    time.Time // when it was deleted, by the API server's clock
+	ended     bool      // all its containers have, for good
+	ready     bool
+
+	owner    string    // the controller, or the pod's own name where there is none
+	ownerUID types.UID // "": it has no controller
+	kind     string    // of the controller
+	selector string    // which pods look like it; "": nothing replaces it
+
+	class
 	finalizers []string
+	claims     []string // its PersistentVolumeClaims
+	disrupted  string   // why it ends, by its condition DisruptionTarget
+	handled    string   // who moves it when its eviction is refused, "" if nobody
 }
 
 // defaultGrace is what the API server sets where a pod names none.
@@ -32,35 +44,87 @@ func (p podInfo) String() string { return p.namespace + "/" + p.name }
 
 func (p podInfo) deleting() bool { return !p.deletedAt.IsZero() }
 
-// infoOf takes from a Pod what matters. self is the UID of rebootd's own pod.
-func infoOf(p *corev1.Pod, self types.UID) podInfo {
+// viewer turns Pods into podInfos.
+type viewer struct {
+	self        types.UID // rebootd's own pod
+	waitForJobs bool
+}
+
+func (v viewer) info(p *corev1.Pod) podInfo {
 	i := podInfo{
 		uid:        p.UID,
 		namespace:  strings.Clone(p.Namespace),
 		name:       strings.Clone(p.Name),
+		created:    p.CreationTimestamp.Time,
 		grace:      defaultGrace,
 		ended:      p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		finalizers: slices.Clone(p.Finalizers),
+		claims:     claimsOf(p),
 	}
 	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
 		i.grace = time.Duration(*s) * time.Second
 	}
 	if p.DeletionTimestamp != nil {
-		i.deletedAt = p.DeletionTimestamp.Time
+		i.deletedAt, i.toldAt = p.DeletionTimestamp.Time, p.DeletionTimestamp.Time
+		if s := p.DeletionGracePeriodSeconds; s != nil {
+			i.toldAt = i.toldAt.Add(-time.Duration(*s) * time.Second)
+		}
 	}
-	owner := metav1.GetControllerOf(p)
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			i.disrupted = strings.Clone(c.Reason)
+		}
+	}
+	i.ready = isReady(p)
 	i.owner = "pod " + i.String()
+	owner := metav1.GetControllerOf(p)
 	if owner != nil {
 		i.owner = fmt.Sprintf("%s %s %s", owner.Kind, owner.Name, owner.UID)
+		i.ownerUID, i.kind = owner.UID, strings.Clone(owner.Kind)
+		if len(p.Labels) > 0 {
+			i.selector = labels.Set(p.Labels).String()
+		}
 	}
-	_, mirror := p.Annotations[corev1.MirrorPodAnnotationKey]
-	switch {
-	case mirror || owner != nil && owner.Kind == "Node" && owner.APIVersion == "v1":
-		i.never = "static pod"
-	case owner != nil && owner.Kind == "DaemonSet" && strings.HasPrefix(owner.APIVersion, "apps/"):
-		i.never = "pod of the DaemonSet " + owner.Name
-	case self != "" && p.UID == self:
-		i.never = "rebootd itself"
+	if _, ok := p.Annotations["strimzi.io/manual-rolling-update"]; ok {
+		i.handled = "the Strimzi operator is rolling it"
 	}
+	i.class = v.classify(p, owner)
 	return i
+}
+
+// claimsOf names the PersistentVolumeClaims of a pod, those of ephemeral volumes
+// too.
+func claimsOf(p *corev1.Pod) []string {
+	var out []string
+	for _, v := range p.Spec.Volumes {
+		switch {
+		case v.PersistentVolumeClaim != nil:
+			out = append(out, strings.Clone(v.PersistentVolumeClaim.ClaimName))
+		case v.Ephemeral != nil:
+			out = append(out, p.Name+"-"+v.Name)
+		}
+	}
+	return out
+}
+
+func isReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// trouble is why a pod is not Ready, in brackets, as far as its status tells.
+func trouble(p *corev1.Pod) string {
+	if p.Spec.NodeName == "" {
+		return " (not scheduled)"
+	}
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		if w := s.State.Waiting; w != nil && w.Reason != "" && w.Reason != "PodInitializing" {
+			return " (" + w.Reason + ")"
+		}
+	}
+	return ""
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -19,12 +19,13 @@ import (
 // API is what the drain needs of the API server. Its calls must not retry by
 // themselves, nor hold requests back: a 429 is an answer to be read.
 type API interface {
-	ListPods(ctx context.Context, opts metav1.ListOptions) (*corev1.PodList, error)
-	WatchPods(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+	ListPods(ctx context.Context, namespace string, opts metav1.ListOptions) (*corev1.PodList, error)
+	WatchPods(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error)
 	EvictPod(ctx context.Context, ev *policyv1.Eviction) error
 	DeletePod(ctx context.Context, namespace, name string, opts metav1.DeleteOptions) error
 	ListBudgets(ctx context.Context, namespace string, opts metav1.ListOptions) (*policyv1.PodDisruptionBudgetList, error)
 	WatchBudgets(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error)
+	volumeAPI
 }
 
 // DefaultMinWait is how long a scheduler with an old view of the cordon is waited
@@ -40,6 +41,15 @@ type Config struct {
 	// drained; the cordon must have been seen before that begin. 0 means
 	// DefaultMinWait.
 	MinWait time.Duration
+	// WaitForJobs has the pods of Jobs waited for instead of evicted.
+	WaitForJobs bool
+	// CompletionTimeout is how long pods are waited for that are to end by
+	// themselves or not to be disturbed, from the begin of the drain; then they are
+	// evicted like others. 0: as long as the drain may take.
+	CompletionTimeout time.Duration
+	// VolumeTimeout is how long the volumes of the pods that have left are waited
+	// for to be detached. 0: not at all.
+	VolumeTimeout time.Duration
 	// DryRun asks the API server what it would answer, and evicts nothing: pods
 	// that would go count as gone.
 	DryRun bool
@@ -73,12 +83,15 @@ func New(c Config) (*Drainer, error) {
 // Options are about one drain.
 type Options struct {
 	ID string // of the operation, for the report
+	// Since is when the drain began, perhaps before a restart; zero: now.
+	Since time.Time
+	// Deadline, unless it is zero, forces the drain: each pod that is left is
+	// deleted, whatever its budget says, early enough for its own grace period to
+	// end by then, and with less grace where it is too late for that.
+	Deadline time.Time
 	// Previous is the report of an earlier run that was interrupted; one of
 	// another ID is not regarded.
 	Previous *Report
-	// Force, when it is closed, has the pods that are left deleted, whatever their
-	// budgets say, with their own grace period.
-	Force <-chan struct{}
 }
 
 // Run drains the node and returns nil when it is drained, or ctx's error. It
@@ -87,14 +100,21 @@ type Options struct {
 // The node must have been seen cordoned before.
 func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)) error {
 	ctx, cancel := context.WithCancel(ctx)
+	now := time.Now()
+	if opts.Since.IsZero() {
+		opts.Since = now
+	}
 	r := &run{
-		Drainer: d, opts: opts, inbox: make(chan func(now time.Time), 64), budgets: map[string]context.CancelFunc{},
-		core: newCore(d.cfg.MinWait, time.Now(), jitter),
+		Drainer: d, opts: opts, inbox: make(chan func(now time.Time), 64),
+		view:    viewer{self: d.cfg.SelfUID, waitForJobs: d.cfg.WaitForJobs},
+		budgets: map[string]context.CancelFunc{}, moves: map[moveKey]context.CancelFunc{},
+		core: newCore(timing{
+			minWait: d.cfg.MinWait, since: opts.Since, completion: d.cfg.CompletionTimeout, deadline: opts.Deadline, jitter: jitter,
+		}, now),
 	}
 	defer r.wg.Wait()
 	defer cancel()
 	r.wg.Go(func() { r.watchPods(ctx) })
-	force := opts.Force
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -105,30 +125,42 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		case f := <-r.inbox:
 			f(time.Now())
 			r.drainInbox()
-		case <-force:
-			force = nil
-			r.core.forceNow(time.Now())
 		case <-timer.C:
 		}
 		now := time.Now()
+		for _, p := range r.core.problems {
+			r.cfg.OnError(errors.New(p))
+		}
+		r.core.problems = nil
 		for _, req := range r.core.due(now) {
 			r.ask(ctx, req)
 		}
 		r.watchBudgets(ctx)
-		if r.core.drained(now) && r.confirmed(ctx) {
+		r.watchMoves(ctx)
+		for _, l := range r.core.lookups(now) {
+			r.wg.Go(func() { r.lookUp(ctx, l) })
+		}
+		if r.core.drained(now) && r.detached(ctx, now) && r.confirmed(ctx) {
 			progress(r.progress(true))
 			return nil
 		}
 		progress(r.progress(false))
-		wait := time.Hour
-		if at := r.core.wake(now); !at.IsZero() {
-			wait = max(time.Millisecond, time.Until(at))
-		}
-		if r.confirmAt.After(now) {
-			wait = min(wait, time.Until(r.confirmAt))
-		}
-		timer.Reset(wait)
+		timer.Reset(max(time.Millisecond, time.Until(r.wake(now))))
 	}
+}
+
+// wake is when the loop turns next although nothing has happened.
+func (r *run) wake(now time.Time) time.Time {
+	at := now.Add(time.Hour)
+	for _, t := range []time.Time{r.core.wake(now), r.confirmAt, r.volumesUntil()} {
+		if t.After(now) && t.Before(at) {
+			at = t
+		}
+	}
+	if t := r.core.wake(now); !t.IsZero() && !t.After(now) && !r.core.drained(now) {
+		return now
+	}
+	return at
 }
 
 // run is one call of Run.
@@ -138,8 +170,11 @@ type run struct {
 	core      *core
 	inbox     chan func(now time.Time)
 	wg        sync.WaitGroup
+	view      viewer
+	volumes   volumes
 	budgets   map[string]context.CancelFunc // watches by namespace
-	confirmAt time.Time                     // when the last look failed: look again
+	moves     map[moveKey]context.CancelFunc
+	confirmAt time.Time // when the last look failed: look again
 	failed    int
 }
 
@@ -171,8 +206,15 @@ func (r *run) drainInbox() {
 func (r *run) progress(isDrained bool) Progress {
 	p := r.core.progress(r.opts.ID, time.Now(), isDrained)
 	p.Report.inherit(r.opts.Previous)
-	if isDrained {
+	left := r.volumes.left()
+	switch {
+	case isDrained:
 		p.Summary = "drained: " + totals(p.Report.Totals)
+		if len(left) > 0 {
+			p.Summary += "; volumes still attached: " + shortList(left)
+		}
+	case r.core.drained(time.Now()) && len(left) > 0:
+		p.Detail += "; waits for volumes to be detached: " + shortList(left)
 	}
 	return p
 }
@@ -185,9 +227,14 @@ func (r *run) ask(ctx context.Context, req request) {
 			opts.DryRun = []string{metav1.DryRunAll}
 		}
 		var err error
-		if req.force {
-			grace := max(1, int64(req.pod.grace/time.Second)) // 0 would leave the containers behind
+		grace := req.grace
+		if req.remove && req.pod.grace == 0 {
+			grace = 1 // 0 would leave the containers behind
+		}
+		if grace > 0 {
 			opts.GracePeriodSeconds = &grace
+		}
+		if req.remove {
 			err = r.cfg.API.DeletePod(ctx, req.pod.namespace, req.pod.name, opts)
 		} else {
 			err = r.cfg.API.EvictPod(ctx, &policyv1.Eviction{
@@ -212,15 +259,15 @@ func (r *run) confirmed(ctx context.Context) bool {
 	if time.Now().Before(r.confirmAt) {
 		return false
 	}
-	list, err := r.cfg.API.ListPods(ctx, r.podOptions())
+	list, err := r.cfg.API.ListPods(ctx, "", r.podOptions())
 	now := time.Now()
 	if err != nil {
 		r.cfg.OnError(fmt.Errorf("list the pods of the node %s once more: %w", r.cfg.Node, err))
-		r.confirmAt = now.Add(min(lastRetry, growing(firstRetry, r.failed)))
+		r.confirmAt = now.Add(min(lastRelist, growing(firstRelist, r.failed)))
 		r.failed++
 		return false
 	}
-	r.failed = 0
+	r.failed, r.confirmAt = 0, time.Time{}
 	if !r.cfg.DryRun { // where nothing is gone in truth
 		r.core.list(r.infos(list), now)
 	}
@@ -234,7 +281,7 @@ func (r *run) podOptions() metav1.ListOptions {
 func (r *run) infos(list *corev1.PodList) []podInfo {
 	out := make([]podInfo, 0, len(list.Items))
 	for i := range list.Items {
-		out = append(out, infoOf(&list.Items[i], r.cfg.SelfUID))
+		out = append(out, r.view.info(&list.Items[i]))
 	}
 	return out
 }
@@ -246,7 +293,7 @@ func (r *run) watchPods(ctx context.Context) {
 	keep(ctx, r.cfg.OnError, func(ctx context.Context) (string, error) {
 		opts := r.podOptions()
 		opts.ResourceVersion = "0"
-		list, err := r.cfg.API.ListPods(ctx, opts)
+		list, err := r.cfg.API.ListPods(ctx, "", opts)
 		if err != nil {
 			return "", fmt.Errorf("list the pods of the node %s: %w", r.cfg.Node, err)
 		}
@@ -256,16 +303,16 @@ func (r *run) watchPods(ctx context.Context) {
 	}, func(ctx context.Context, version string) (watch.Interface, error) {
 		opts := r.podOptions()
 		opts.ResourceVersion, opts.AllowWatchBookmarks = version, true
-		return r.cfg.API.WatchPods(ctx, opts)
+		return r.cfg.API.WatchPods(ctx, "", opts)
 	}, func(ev watch.Event) {
 		p, ok := ev.Object.(*corev1.Pod)
 		if !ok {
 			return
 		}
-		info := infoOf(p, r.cfg.SelfUID)
+		info := r.view.info(p)
 		r.post(ctx, func(now time.Time) {
 			if ev.Type == watch.Deleted {
-				r.core.gone(info.uid, now)
+				r.core.gone(info.uid, &info, now)
 			} else {
 				r.core.seen(info, now)
 			}
@@ -333,69 +380,71 @@ func (r *run) watchBudget(ctx context.Context, namespace string) {
 	})
 }
 
-// keep lists and watches until ctx ends. A watch that ends is taken up where it
-// ended; one that fails is begun anew with a list.
-func keep(
-	ctx context.Context, onError func(error),
-	list func(context.Context) (version string, err error),
-	open func(ctx context.Context, version string) (watch.Interface, error),
-	event func(watch.Event),
-) {
-	version, failed := "", 0
-	for ctx.Err() == nil {
-		var err error
-		if version == "" {
-			version, err = list(ctx)
+// maxMoves bounds the watches for replacements. Where there are more controllers
+// than that, the rest is looked at as others are done.
+const maxMoves = 32
+
+// watchMoves watches for the replacements of the pods that leave, one watch for
+// each controller. A watch from any version is enough: only what comes matters,
+// not when all has come.
+func (r *run) watchMoves(ctx context.Context) {
+	if r.cfg.DryRun {
+		return
+	}
+	want := r.core.wantedMoves()
+	for key, cancel := range r.moves {
+		if !want[key] {
+			cancel()
+			delete(r.moves, key)
 		}
-		began := time.Now()
-		if err == nil {
-			version, err = follow(ctx, version, open, event)
+	}
+	for key := range want {
+		if r.moves[key] != nil {
+			continue
 		}
-		if ctx.Err() != nil {
+		if len(r.moves) >= maxMoves {
 			return
 		}
-		if err != nil {
-			version = ""
-			if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
-				onError(err)
-			}
-		}
-		if time.Since(began) > time.Second {
-			failed = 0
-		}
-		t := time.NewTimer(min(lastRetry/2, growing(firstRetry/10, failed)))
-		failed++
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+		ctx, cancel := context.WithCancel(ctx)
+		r.moves[key] = cancel
+		r.wg.Go(func() { r.watchMove(ctx, key) })
 	}
 }
 
-func follow(ctx context.Context, version string, open func(context.Context, string) (watch.Interface, error), event func(watch.Event)) (string, error) {
-	w, err := open(ctx, version)
-	if err != nil {
-		return "", fmt.Errorf("open a watch: %w", err)
-	}
-	defer w.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return version, nil
-		case ev, ok := <-w.ResultChan():
-			if !ok {
-				return version, nil
-			}
-			if ev.Type == watch.Error {
-				return "", apierrors.FromObject(ev.Object)
-			}
-			if m, ok := ev.Object.(metav1.Object); ok {
-				version = m.GetResourceVersion()
-			}
-			if ev.Type != watch.Bookmark {
-				event(ev)
+func (r *run) watchMove(ctx context.Context, key moveKey) {
+	keep(ctx, r.cfg.OnError, func(context.Context) (string, error) { return "0", nil }, func(ctx context.Context, version string) (watch.Interface, error) {
+		return r.cfg.API.WatchPods(ctx, key.namespace, metav1.ListOptions{
+			LabelSelector: key.selector, FieldSelector: "spec.nodeName!=" + r.cfg.Node, ResourceVersion: version, AllowWatchBookmarks: true,
+		})
+	}, func(ev watch.Event) {
+		p, ok := ev.Object.(*corev1.Pod)
+		if !ok || metav1.GetControllerOf(p) == nil || metav1.GetControllerOf(p).UID != key.owner {
+			return
+		}
+		uid := p.UID
+		var c *candidate
+		if ev.Type != watch.Deleted && p.DeletionTimestamp == nil && p.Spec.NodeName != "" {
+			c = &candidate{
+				uid: uid, name: strings.Clone(p.Name), node: strings.Clone(p.Spec.NodeName),
+				created: p.CreationTimestamp.Time, ready: isReady(p),
 			}
 		}
+		r.post(ctx, func(time.Time) { r.core.elsewhere(key, uid, c) })
+	})
+}
+
+// lookUp finds out which pods of a budget are not Ready.
+func (r *run) lookUp(ctx context.Context, l lookup) {
+	list, err := r.cfg.API.ListPods(ctx, l.namespace, metav1.ListOptions{LabelSelector: l.selector, ResourceVersion: "0"})
+	if err != nil {
+		r.cfg.OnError(fmt.Errorf("list the pods of the budget %s/%s, to name those that are not Ready: %w", l.namespace, l.budget, err))
+		return
 	}
+	var names []string
+	for i := range list.Items {
+		if p := &list.Items[i]; !isReady(p) && p.DeletionTimestamp == nil {
+			names = append(names, p.Name+trouble(p))
+		}
+	}
+	r.post(ctx, func(time.Time) { r.core.unhealthy(l, names) })
 }

@@ -64,22 +64,26 @@ func (c *core) progress(id string, now time.Time, isDrained bool) Progress {
 			p.Counts["terminating"]++
 		}
 		left++
-		if reason, message := c.why(t, now); reason != "" {
-			p.Blocked = append(p.Blocked, Blocked{Namespace: t.namespace, Name: t.name, Reason: reason, Message: message})
+		if d := c.why(t, now); d.loud {
+			p.Blocked = append(p.Blocked, Blocked{Namespace: t.namespace, Name: t.name, Reason: d.reason, Message: d.message})
 		}
 	}
 	slices.SortFunc(p.Blocked, func(a, b Blocked) int {
-		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message),
+		return cmp.Or(cmp.Compare(urgency(a.Reason), urgency(b.Reason)), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message),
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	p.Detail = fmt.Sprintf("%d of %d pods left", left, total)
 	p.Report = c.report(id, now, isDrained)
-	if isDrained {
-		p.Summary = "drained: " + totals(p.Report.Totals)
-	} else {
-		p.Summary = summarize(p.Blocked)
-	}
+	p.Summary = summarize(p.Blocked)
 	return p
+}
+
+// urgency puts first what nothing but somebody's doing ends.
+func urgency(r Reason) int {
+	if r.Permanent() {
+		return 0
+	}
+	return 1
 }
 
 func totals(t map[Outcome]int) string {
@@ -95,10 +99,8 @@ func totals(t map[Outcome]int) string {
 	return strings.Join(parts, ", ")
 }
 
-const (
-	maxNames  = 3 // of pods that share a reason
-	maxGroups = 5 // of pods with the same reason
-)
+// maxGroups is how many reasons are told where there are more.
+const maxGroups = 5
 
 // summarize says in a few words what is blocked and why. blocked is sorted, so
 // the same facts give the same words.
@@ -111,13 +113,14 @@ func summarize(blocked []Blocked) string {
 			n++
 		}
 		var names []string
-		for _, x := range blocked[i : i+min(n, maxNames)] {
+		for _, x := range blocked[i : i+n] {
 			names = append(names, x.Namespace+"/"+x.Name)
 		}
-		if n > maxNames {
-			names = append(names, fmt.Sprintf("%d more", n-maxNames))
+		word := string(b.Reason)
+		if b.Reason.Permanent() {
+			word += ", needs a person"
 		}
-		groups = append(groups, fmt.Sprintf("%s: %s (%s)", strings.Join(names, ", "), b.Message, b.Reason))
+		groups = append(groups, fmt.Sprintf("%s: %s (%s)", shortList(names), b.Message, word))
 		i += n
 	}
 	if more := len(groups) - maxGroups; more > 0 {
@@ -137,14 +140,13 @@ func (c *core) report(id string, now time.Time, finished bool) *Report {
 		r.Totals[o] = 0
 	}
 	for _, t := range c.order {
-		p := PodReport{Namespace: t.namespace, Name: t.name, UID: t.uid, Outcome: t.outcome, Reason: t.note}
+		p := PodReport{Namespace: t.namespace, Name: t.name, UID: t.uid, Outcome: t.outcome, Reason: t.note, To: t.to}
 		end := t.end
 		if t.state != done {
 			p.Outcome, end = Failed, now
-			reason, message := c.why(t, now)
-			p.Reason = "still there"
-			if reason != "" {
-				p.Reason = fmt.Sprintf("%s: %s", reason, message)
+			p.Reason = "is being asked to go"
+			if d := c.why(t, now); d.reason != "" {
+				p.Reason = fmt.Sprintf("%s: %s", d.reason, d.message)
 			}
 		}
 		p.Seconds = end.Sub(t.first).Round(time.Millisecond).Seconds()

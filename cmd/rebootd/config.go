@@ -29,6 +29,9 @@ type config struct {
 	Drain              bool
 	DrainTimeout       time.Duration
 	DrainTimeoutPolicy decide.TimeoutPolicy
+	WaitForJobs        bool
+	CompletionTimeout  time.Duration
+	VolumeTimeout      time.Duration
 	RebootCommand      string
 	RebootTimeout      time.Duration
 	HealthTimeout      time.Duration
@@ -102,6 +105,9 @@ func options() []option {
 			},
 			get: func(c *config) any { return string(c.DrainTimeoutPolicy) },
 		},
+		boolean("wait-for-jobs", "false", "pods of Jobs are waited for instead of evicted", func(c *config) *bool { return &c.WaitForJobs }),
+		span("completion-timeout", "0s", "how long pods are waited for that are to end by themselves or not to be disturbed; then they are evicted. `0` = as long as the drain may take", func(c *config) *time.Duration { return &c.CompletionTimeout }, 0),
+		span("volume-timeout", "2m", "how long the volumes of the pods that have left are waited for to be detached; `0` = not at all", func(c *config) *time.Duration { return &c.VolumeTimeout }, 0),
 		{
 			flag: "reboot-command", def: "systemctl reboot", usage: "one string, split into words as a shell does, run without a shell",
 			set: func(c *config, v string) error {

@@ -103,6 +103,7 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	}
 	drainer, err := drain.New(drain.Config{
 		API: api, Node: cfg.NodeName, SelfUID: types.UID(os.Getenv(podUIDVariable)), DryRun: cfg.DryRun,
+		WaitForJobs: cfg.WaitForJobs, CompletionTimeout: cfg.CompletionTimeout, VolumeTimeout: cfg.VolumeTimeout,
 		OnEviction: metrics.Eviction,
 		OnError:    func(err error) { log.Warn().Err(err).Msg("draining goes on") },
 	})

@@ -209,7 +209,11 @@ var invariants = []struct {
 		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
 	}},
 	{"the rest of the pods is deleted only by the policy force, and only after the time limit", func(s situation, step Step) bool {
-		return !step.Force || (step.Do == Evict && s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)))
+		forced := s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0
+		if step.Do != Evict || !forced {
+			return step.Deadline.IsZero()
+		}
+		return step.Deadline.Equal(s.r.Since.Add(s.p.DrainTimeout))
 	}},
 	{"the order to reboot is written only for a drained node, or as the policy says, or anew after a failure", func(s situation, step Step) bool {
 		if step.Record == nil || step.Record.Phase != Rebooting || step.Record.Order.Accepted {

@@ -14,9 +14,9 @@ const (
 	// that a node that cannot be drained does not keep moving its pods about.
 	firstPause = time.Minute
 	lastPause  = 30 * time.Minute
-	// forceGrace is how long after its time limit a forced drain may still wait
-	// for pods to end before the node is rebooted with them.
-	forceGrace = 10 * time.Minute
+	// forceMargin is how long after a forced drain's time limit, by which every
+	// grace period is over, kubelets may take to say that the pods have ended.
+	forceMargin = 30 * time.Second
 )
 
 // Next decides what is to be done. r is the record on the Node, nil when there
@@ -219,8 +219,15 @@ func draining(p Policy, r *Record, f Facts) Step {
 		return s
 	}
 	end := r.Since.Add(p.DrainTimeout)
+	if p.OnDrainTimeout == Force {
+		s.Deadline = end
+		end = end.Add(forceMargin)
+	}
 	if f.Now.Before(end) {
 		s.Until = end
+		if s.Reason == DrainBlocked && !s.Deadline.IsZero() {
+			s.Message += "; what is left is deleted so as to end by " + s.Deadline.UTC().Format(time.RFC3339)
+		}
 		return s
 	}
 	message := fmt.Sprintf("not drained after %s", p.DrainTimeout)
@@ -231,12 +238,7 @@ func draining(p Policy, r *Record, f Facts) Step {
 	case Reboot:
 		return order(r, f, DrainTimedOut, message+"; reboots with what is left")
 	case Force:
-		if last := end.Add(forceGrace); f.Now.Before(last) {
-			s.Reason, s.Message = DrainTimedOut, message+"; deletes what is left"
-			s.Force, s.Until = true, last
-			return s
-		}
-		return order(r, f, DrainTimedOut, message+"; some pods did not end when deleted; reboots with them")
+		return order(r, f, DrainTimedOut, message+"; some pods did not end even when deleted; reboots with them")
 	default:
 		return putBack(r, f, DrainTimedOut, message)
 	}

@@ -32,7 +32,7 @@ type Step struct {
 	Record       *Record   // what Write, Cordon and Restore write; nil: no record
 	Uncordon     bool      // Restore: the cordon is ours, and to be removed
 	ClearRequest bool      // the annotation rebootd.dev/request has been served
-	Force        bool      // Evict: delete the pods that are left
+	Deadline     time.Time // Evict: by then every pod has ended, by force; zero: none is used
 	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need
 }
 

@@ -4,7 +4,7 @@
 //
 // It exists for its size. A clientset registers every API group of Kubernetes
 // and makes the binary 10 MB and the process 7 MiB larger; this client stands
-// on client-go's rest package and on a scheme of three groups.
+// on client-go's rest package and on a scheme of four groups.
 //
 // No call is retried here and none is held back by a client-side rate limit:
 // who calls decides what a failure means. Every call but a watch has a time
@@ -21,6 +21,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -45,14 +46,14 @@ const FieldManager = "rebootd"
 
 // Client talks to one API server.
 type Client struct {
-	core, coordination, policy rest.Interface
-	codec                      runtime.ParameterCodec
+	core, coordination, policy, storage rest.Interface
+	codec                               runtime.ParameterCodec
 }
 
 // New makes a client from cfg, which is not changed. It sends nothing.
 func New(cfg *rest.Config) (*Client, error) {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, policyv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme} {
 		if err := add(s); err != nil {
 			return nil, fmt.Errorf("build the client's scheme: %w", err)
 		}
@@ -78,6 +79,7 @@ func New(cfg *rest.Config) (*Client, error) {
 		{&c.core, corev1.SchemeGroupVersion, "/api"},
 		{&c.coordination, coordinationv1.SchemeGroupVersion, "/apis"},
 		{&c.policy, policyv1.SchemeGroupVersion, "/apis"},
+		{&c.storage, storagev1.SchemeGroupVersion, "/apis"},
 	} {
 		gc := *cfg
 		gc.GroupVersion = &g.gv
@@ -118,14 +120,15 @@ func (c *Client) PatchNode(ctx context.Context, name string, data []byte, subres
 	return out, err
 }
 
-// ListPods lists the pods of all namespaces.
-func (c *Client) ListPods(ctx context.Context, opts metav1.ListOptions) (*corev1.PodList, error) {
-	return list(ctx, c, c.core, "pods", "", opts, new(corev1.PodList))
+// ListPods lists the pods of a namespace; "" means all.
+func (c *Client) ListPods(ctx context.Context, namespace string, opts metav1.ListOptions) (*corev1.PodList, error) {
+	return list(ctx, c, c.core, "pods", namespace, opts, new(corev1.PodList))
 }
 
-// WatchPods watches the pods of all namespaces until the server or ctx ends it.
-func (c *Client) WatchPods(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-	return c.watch(ctx, c.core, "pods", "", opts)
+// WatchPods watches the pods of a namespace until the server or ctx ends it; ""
+// means all namespaces.
+func (c *Client) WatchPods(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
+	return c.watch(ctx, c.core, "pods", namespace, opts)
 }
 
 // EvictPod asks for the eviction of the pod that ev names.
@@ -152,9 +155,20 @@ func (c *Client) WatchBudgets(ctx context.Context, namespace string, opts metav1
 	return c.watch(ctx, c.policy, "poddisruptionbudgets", namespace, opts)
 }
 
-// GetNamespace reads one Namespace.
-func (c *Client) GetNamespace(ctx context.Context, name string) (*corev1.Namespace, error) {
-	return get(ctx, c.core, "namespaces", "", name, new(corev1.Namespace))
+// GetClaim reads one PersistentVolumeClaim.
+func (c *Client) GetClaim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	return get(ctx, c.core, "persistentvolumeclaims", namespace, name, new(corev1.PersistentVolumeClaim))
+}
+
+// ListVolumeAttachments lists the VolumeAttachments of all nodes.
+func (c *Client) ListVolumeAttachments(ctx context.Context, opts metav1.ListOptions) (*storagev1.VolumeAttachmentList, error) {
+	return list(ctx, c, c.storage, "volumeattachments", "", opts, new(storagev1.VolumeAttachmentList))
+}
+
+// WatchVolumeAttachments watches the VolumeAttachments of all nodes until the
+// server or ctx ends it.
+func (c *Client) WatchVolumeAttachments(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+	return c.watch(ctx, c.storage, "volumeattachments", "", opts)
 }
 
 // GetLease reads one Lease.

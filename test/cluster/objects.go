@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -190,6 +191,19 @@ func Template(app string, sim map[string]string) corev1.PodTemplateSpec {
 		t.Annotations[Sim+k] = v
 	}
 	return t
+}
+
+// Job makes a Job of one pod.
+func (c *Cluster) Job(ctx context.Context, namespace, name string, sim map[string]string, change func(*corev1.PodSpec)) error {
+	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: batchv1.JobSpec{Template: Template(name, sim)}}
+	j.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	if change != nil {
+		change(&j.Spec.Template.Spec)
+	}
+	if _, err := c.Client.BatchV1().Jobs(namespace).Create(ctx, j, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("make the Job %s/%s: %w", namespace, name, err)
+	}
+	return nil
 }
 
 // PodReady says whether a pod is Ready and not being deleted.

@@ -54,8 +54,8 @@ type bed struct {
 	evictions map[string]int
 	last      drain.Progress
 	texts     []string
+	errors    []string
 	done      chan error
-	force     chan struct{}
 }
 
 func newBed(t *testing.T) *bed {
@@ -64,7 +64,7 @@ func newBed(t *testing.T) *bed {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
 	t.Cleanup(cancel)
 	ns := fmt.Sprintf("d%d", serial.Add(1))
-	b := &bed{T: t, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1), force: make(chan struct{})}
+	b := &bed{T: t, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1)}
 	b.must(shared.AddNamespace(ctx, ns))
 	for _, n := range []string{b.node, b.other} {
 		b.must(shared.AddNode(ctx, n))
@@ -106,17 +106,26 @@ func (b *bed) here(spec *corev1.PodSpec) {
 }
 
 // start cordons the node and begins to drain it.
-func (b *bed) start() {
+func (b *bed) start(change ...func(*drain.Config, *drain.Options)) {
 	b.Helper()
 	b.patchNode(b.node, `{"spec":{"unschedulable":true}}`)
-	d, err := drain.New(drain.Config{API: b.api, Node: b.node, OnEviction: func(code string) {
+	cfg := drain.Config{API: b.api, Node: b.node, OnEviction: func(code string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.evictions[code]++
-	}})
+	}, OnError: func(err error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.errors = append(b.errors, err.Error())
+	}}
+	opts := drain.Options{ID: "test"}
+	for _, f := range change {
+		f(&cfg, &opts)
+	}
+	d, err := drain.New(cfg)
 	b.must(err)
 	go func() {
-		b.done <- d.Run(b.ctx, drain.Options{ID: "test", Force: b.force}, func(p drain.Progress) {
+		b.done <- d.Run(b.ctx, opts, func(p drain.Progress) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.last = p
@@ -276,7 +285,14 @@ func TestBudgetLetsOneGoAtATime(t *testing.T) {
 	b.must(err)
 	b.start()
 	p := b.drained()
-	b.expect(p, "web-", "drained", "drained", "drained", "drained", "drained")
+	if got := p.Report.Totals[drain.Relocated]; got < 4 { // the last one's replacement may come after the end
+		t.Errorf("%d of 5 pods are told to be relocated: %+v", got, p.Report)
+	}
+	for _, x := range p.Report.Pods {
+		if (x.Outcome == drain.Relocated) != (x.To == b.other) {
+			t.Errorf("%s is %s to %q", x.Name, x.Outcome, x.To)
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t.Logf("answers to evictions: %v", b.evictions)
@@ -301,7 +317,10 @@ func TestStatefulSetReplacementIsLeftAlone(t *testing.T) {
 	b.patchNode(b.other, `{"spec":{"unschedulable":null}}`)
 	b.start()
 	p := b.drained()
-	b.expect(p, "db-0", "drained")
+	b.expect(p, "db-0", "relocated")
+	if got := p.Report.Pods[0].To; got != b.other {
+		t.Errorf("relocated to %q", got)
+	}
 	pod, err := shared.Client.CoreV1().Pods(b.ns).Get(b.ctx, "db-0", metav1.GetOptions{})
 	b.must(err)
 	if pod.Spec.NodeName != b.other || pod.DeletionTimestamp != nil {
@@ -410,11 +429,18 @@ func TestTerminatingNamespace(t *testing.T) {
 // With force, a pod whose budget never allows is deleted, with its own grace.
 func TestForce(t *testing.T) {
 	b := newBed(t)
-	b.must(shared.Deployment(b.ctx, b.ns, "web", 1, map[string]string{"term-seconds": "2"}, func(d *appsv1.Deployment) { b.here(&d.Spec.Template.Spec) }))
+	b.must(shared.Deployment(b.ctx, b.ns, "web", 1, map[string]string{"term-seconds": "60"}, func(d *appsv1.Deployment) {
+		b.here(&d.Spec.Template.Spec)
+		grace := int64(3)
+		d.Spec.Template.Spec.TerminationGracePeriodSeconds = &grace
+	}))
 	b.must(shared.Budget(b.ctx, b.ns, "web", 1))
-	b.start()
+	deadline := time.Now().Add(15 * time.Second)
+	b.start(func(_ *drain.Config, o *drain.Options) { o.Deadline = deadline })
 	b.blocked(drain.BudgetNeverAllows)
-	close(b.force)
 	p := b.drained()
 	b.expect(p, "web-", "force-stopped")
+	if late := time.Since(deadline); late > 2*time.Second {
+		t.Errorf("the pod ended %s after the deadline", late)
+	}
 }

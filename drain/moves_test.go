@@ -1,0 +1,151 @@
+package drain
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func owned(name string, uid types.UID, kind string) podInfo {
+	p := pod(name, uid)
+	p.ownerUID, p.kind, p.selector, p.created = "owner", kind, "app=x", at(-100)
+	return p
+}
+
+func other(uid types.UID, name string, created float64, ready bool) *candidate {
+	return &candidate{uid: uid, name: name, node: "node-" + string(uid), created: at(created).Truncate(time.Second), ready: ready}
+}
+
+var ownerKey = moveKey{"ns", "owner", "app=x"}
+
+// leave has a pod told to go and be gone.
+func leave(c *core, uid types.UID, told, gone float64) {
+	p := deleting(c.pods[uid].podInfo, at(told+30))
+	p.toldAt = at(told)
+	c.seen(p, at(told))
+	if gone > 0 {
+		c.gone(uid, &p, at(gone))
+	}
+}
+
+// A pod counts as relocated when a pod of its controller that came after it was
+// told to go is Ready on another node, and each such pod stands for one only.
+func TestRelocated(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind string
+		do   func(c *core)
+		want string // outcome and node of the first pod and the second
+	}{
+		"both": {"ReplicaSet", func(c *core) {
+			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, true))
+			c.elsewhere(ownerKey, "y", other("y", "web-y", 3, true))
+		}, "relocated node-x, relocated node-y"},
+		"one for two": {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", 3, true)) }, "relocated node-x, drained "},
+		"not Ready":   {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", 3, false)) }, "drained , drained "},
+		"Ready later": {"ReplicaSet", func(c *core) {
+			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, false))
+			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, true))
+		}, "relocated node-x, drained "},
+		"there before":       {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", -5, true)) }, "drained , drained "},
+		"in the same second": {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", 1.2, true)) }, "relocated node-x, drained "},
+		"gone before it was Ready": {"ReplicaSet", func(c *core) {
+			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, false))
+			c.elsewhere(ownerKey, "x", nil)
+		}, "drained , drained "},
+		"another controller's":      {"ReplicaSet", func(c *core) { c.elsewhere(moveKey{"ns", "another", "app=x"}, "x", other("x", "web-x", 3, true)) }, "drained , drained "},
+		"a StatefulSet's by name":   {"StatefulSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-1", 3, true)) }, "drained , relocated node-x"},
+		"a StatefulSet's other one": {"StatefulSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-7", 3, true)) }, "drained , drained "},
+	} {
+		for _, early := range []bool{true, false} { // is Ready before the old one is gone, or after
+			t.Run(name, func(t *testing.T) {
+				c := testCore(owned("web-0", "1", tc.kind), owned("web-1", "2", tc.kind))
+				leave(c, "1", 1.5, 0)
+				leave(c, "2", 1.7, 0)
+				if !c.wantedMoves()[ownerKey] {
+					t.Fatal("replacements are not looked for")
+				}
+				if early {
+					tc.do(c)
+				}
+				leave(c, "1", 1.5, 4)
+				leave(c, "2", 1.7, 4)
+				if !early {
+					tc.do(c)
+				}
+				r := c.report("op", at(9), true)
+				got := string(r.Pods[0].Outcome) + " " + r.Pods[0].To + ", " + string(r.Pods[1].Outcome) + " " + r.Pods[1].To
+				if got != tc.want {
+					t.Errorf("early %t: got %q, want %q", early, got, tc.want)
+				}
+				if r.Totals[Drained]+r.Totals[Relocated] != 2 {
+					t.Errorf("totals %v", r.Totals)
+				}
+				if strings.Count(tc.want, "relocated") == 2 && len(c.wantedMoves()) != 0 {
+					t.Error("replacements are looked for although all have been found")
+				}
+			})
+		}
+	}
+}
+
+// A machine that is being migrated is told with the node that it moves to, and is
+// relocated when its launcher has ended here.
+func TestMigration(t *testing.T) {
+	c := testCore(owned("virt-launcher-a", "1", "VirtualMachineInstance"))
+	moving := judge(refused(429, metav1.StatusReasonTooManyRequests, `admission webhook "v" denied the request: Eviction triggered evacuation of VMI "ns/a"`, nil))
+	for _, r := range c.due(t0) {
+		c.answered(r, moving, t0)
+	}
+	if d := c.why(c.pods["1"], at(20)); d.reason != Relocating || !strings.Contains(d.message, "triggered evacuation") {
+		t.Errorf("%+v", d)
+	}
+	c.elsewhere(ownerKey, "x", other("x", "virt-launcher-b", 2, false))
+	if d := c.why(c.pods["1"], at(20)); d.message != "is moving to the node node-x" {
+		t.Errorf("%+v", d)
+	}
+	c.elsewhere(ownerKey, "x", other("x", "virt-launcher-b", 2, true))
+	done := c.pods["1"].podInfo
+	done.ended = true
+	c.seen(done, at(30))
+	if p := c.pods["1"]; p.outcome != Relocated || p.to != "node-x" || !c.drained(at(30)) {
+		t.Errorf("%+v", p)
+	}
+}
+
+// The unhealthy pods of a budget are looked up when it has changed, not more
+// often, and told.
+func TestSiblings(t *testing.T) {
+	c := testCore(pod("a", "1"), pod("b", "2"))
+	for _, r := range c.due(t0) {
+		c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 1 currently", 0)), t0)
+	}
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web", ResourceVersion: "7"}}
+	b.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	b.Status = policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 2, ExpectedPods: 3}
+	c.budget("ns", "web", b, at(1))
+	if got := c.lookups(at(2)); len(got) != 0 {
+		t.Errorf("looks up %v before people are told", got)
+	}
+	got := c.lookups(at(12))
+	if len(got) != 1 || got[0] != (lookup{"ns", "web", "7", "app=web"}) {
+		t.Fatalf("looks up %v", got)
+	}
+	c.unhealthy(got[0], []string{"d", "c (CrashLoopBackOff)", "b", "a"})
+	if d := c.why(c.pods["1"], at(12)); d.reason != UnhealthySiblings || !strings.Contains(d.message, "web needs 2 healthy pods and has 1; not Ready: a, b, c (CrashLoopBackOff), 1 more") ||
+		!strings.Contains(d.message, "unhealthyPodEvictionPolicy") {
+		t.Errorf("%+v", d)
+	}
+	if got := c.lookups(at(60)); len(got) != 0 {
+		t.Errorf("looks up again: %v", got)
+	}
+	b = b.DeepCopy()
+	b.ResourceVersion = "8"
+	c.budget("ns", "web", b, at(61))
+	if got := c.lookups(at(61)); len(got) != 1 {
+		t.Errorf("does not look up again when the budget has changed: %v", got)
+	}
+}

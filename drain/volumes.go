@@ -1,0 +1,155 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// DefaultVolumeTimeout is how long the volumes of pods that have left are waited
+// for. A machine that goes down with a volume attached keeps the pods that want
+// it elsewhere waiting for six minutes: so long the attach-detach controller
+// takes to believe that the volume is no longer in use.
+const DefaultVolumeTimeout = 2 * time.Minute
+
+// volumePage is how many VolumeAttachments are asked for at a time. They cannot be
+// selected by node.
+const volumePage = 500
+
+// volumes waits, for a while, until the node's volumes are detached, those of the
+// pods that stay left out. A VolumeAttachment goes after the kubelet has taken
+// the volume from status.volumesInUse, or has kept it for six minutes.
+type volumes struct {
+	began    time.Time
+	known    bool // whether anything is attached
+	attached map[string]string
+	stay     map[string]bool // PersistentVolumes of pods that stay
+}
+
+// detached says whether the last pods' volumes are detached, or have been waited
+// for long enough; it begins to look when it is first asked.
+func (r *run) detached(ctx context.Context, now time.Time) bool {
+	if r.cfg.VolumeTimeout <= 0 || r.cfg.DryRun {
+		return true
+	}
+	v := &r.volumes
+	if v.began.IsZero() {
+		v.began = now
+		claims, gone := r.core.claims()
+		r.wg.Go(func() { r.watchVolumes(ctx, claims, gone) })
+	}
+	return v.known && len(v.attached) == 0 || !now.Before(r.volumesUntil())
+}
+
+func (r *run) volumesUntil() time.Time { return r.volumes.began.Add(r.cfg.VolumeTimeout) }
+
+// claims are the claims of the pods that stay, by namespace/name, and whether a
+// pod has left that had any.
+func (c *core) claims() (stay [][2]string, gone bool) {
+	for _, t := range c.order {
+		for _, name := range t.podInfo.claims {
+			if t.outcome == Skipped && !t.ended {
+				stay = append(stay, [2]string{t.namespace, name})
+			} else {
+				gone = true
+			}
+		}
+	}
+	return stay, gone
+}
+
+// left names the volumes that are waited for.
+func (v *volumes) left() []string {
+	var out []string
+	for _, name := range v.attached {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (r *run) watchVolumes(ctx context.Context, stay [][2]string, gone bool) {
+	if !gone {
+		// Most nodes have none. Only the own Node is asked then, not each
+		// VolumeAttachment of the cluster.
+		n, err := r.cfg.API.GetNode(ctx, r.cfg.Node)
+		if err == nil && len(n.Status.VolumesAttached) == 0 && len(n.Status.VolumesInUse) == 0 {
+			r.post(ctx, func(time.Time) { r.volumes.known = true })
+			return
+		}
+	}
+	keeps := map[string]bool{}
+	for _, claim := range stay {
+		pvc, err := r.cfg.API.GetClaim(ctx, claim[0], claim[1])
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			r.cfg.OnError(fmt.Errorf("read the PersistentVolumeClaim %s/%s of a pod that stays: %w; its volume is waited for like others", claim[0], claim[1], err))
+		default:
+			keeps[pvc.Spec.VolumeName] = true
+		}
+	}
+	mine := func(a *storagev1.VolumeAttachment) (string, bool) {
+		volume := a.Name
+		if pv := a.Spec.Source.PersistentVolumeName; pv != nil {
+			volume = *pv
+		}
+		return volume, a.Spec.NodeName == r.cfg.Node && !keeps[volume]
+	}
+	keep(ctx, r.cfg.OnError, func(ctx context.Context) (string, error) {
+		there := map[string]string{}
+		opts := metav1.ListOptions{Limit: volumePage}
+		for {
+			list, err := r.cfg.API.ListVolumeAttachments(ctx, opts)
+			if err != nil {
+				return "", fmt.Errorf("list the VolumeAttachments: %w", err)
+			}
+			for i := range list.Items {
+				if volume, ok := mine(&list.Items[i]); ok {
+					there[list.Items[i].Name] = volume
+				}
+			}
+			if opts.Continue = list.Continue; opts.Continue == "" {
+				r.post(ctx, func(time.Time) { r.volumes.known, r.volumes.attached = true, there })
+				return list.ResourceVersion, nil
+			}
+		}
+	}, func(ctx context.Context, version string) (watch.Interface, error) {
+		return r.cfg.API.WatchVolumeAttachments(ctx, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
+	}, func(ev watch.Event) {
+		a, ok := ev.Object.(*storagev1.VolumeAttachment)
+		if !ok {
+			return
+		}
+		volume, isMine := mine(a)
+		if !isMine {
+			return
+		}
+		name, deleted := a.Name, ev.Type == watch.Deleted
+		r.post(ctx, func(time.Time) {
+			if r.volumes.attached == nil {
+				r.volumes.attached = map[string]string{}
+			}
+			if deleted {
+				delete(r.volumes.attached, name)
+			} else {
+				r.volumes.attached[name] = volume
+			}
+		})
+	})
+}
+
+// volumeAPI is what the wait for volumes needs of the API server.
+type volumeAPI interface {
+	GetNode(ctx context.Context, name string) (*corev1.Node, error)
+	GetClaim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error)
+	ListVolumeAttachments(ctx context.Context, opts metav1.ListOptions) (*storagev1.VolumeAttachmentList, error)
+	WatchVolumeAttachments(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+}

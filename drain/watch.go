@@ -1,0 +1,84 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// The pauses between attempts to list and watch grow between these.
+const (
+	firstRelist = 50 * time.Millisecond
+	lastRelist  = 15 * time.Second
+)
+
+// keep lists and watches until ctx ends. A watch that ends is taken up where it
+// ended; one that fails is begun anew with a list.
+func keep(
+	ctx context.Context, onError func(error),
+	list func(context.Context) (version string, err error),
+	open func(ctx context.Context, version string) (watch.Interface, error),
+	event func(watch.Event),
+) {
+	version, failed := "", 0
+	for ctx.Err() == nil {
+		var err error
+		if version == "" {
+			version, err = list(ctx)
+		}
+		began := time.Now()
+		if err == nil {
+			version, err = follow(ctx, version, open, event)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			version = ""
+			if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+				onError(err)
+			}
+		}
+		if time.Since(began) > time.Second {
+			failed = 0
+		}
+		t := time.NewTimer(min(lastRelist, growing(firstRelist, failed)))
+		failed++
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func follow(ctx context.Context, version string, open func(context.Context, string) (watch.Interface, error), event func(watch.Event)) (string, error) {
+	w, err := open(ctx, version)
+	if err != nil {
+		return "", fmt.Errorf("open a watch: %w", err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return version, nil
+		case ev, ok := <-w.ResultChan():
+			if !ok {
+				return version, nil
+			}
+			if ev.Type == watch.Error {
+				return "", apierrors.FromObject(ev.Object)
+			}
+			if m, ok := ev.Object.(metav1.Object); ok {
+				version = m.GetResourceVersion()
+			}
+			if ev.Type != watch.Bookmark {
+				event(ev)
+			}
+		}
+	}
+}
