@@ -84,6 +84,7 @@ func TestRolesGrantNoMore(t *testing.T) {
 	most := map[string][]string{
 		"/nodes": {"get", "list", "watch", "patch"}, "/nodes/status": {"patch"}, "/pods": {"list", "watch", "delete"}, "/pods/eviction": {"create"},
 		"policy/poddisruptionbudgets": {"list", "watch"}, "/events": {"create"},
+		"storage.k8s.io/volumeattachments": {"list", "watch"}, "/persistentvolumeclaims": {"get"},
 		"coordination.k8s.io/leases": {"get", "list", "watch", "create", "patch"},
 	}
 	rules := 0

@@ -81,15 +81,26 @@ func (v viewer) info(p *corev1.Pod) podInfo {
 	if owner != nil {
 		i.owner = fmt.Sprintf("%s %s %s", owner.Kind, owner.Name, owner.UID)
 		i.ownerUID, i.kind = owner.UID, strings.Clone(owner.Kind)
-		if len(p.Labels) > 0 {
-			i.selector = labels.Set(p.Labels).String()
-		}
+		i.selector = selectorOf(p)
 	}
 	if _, ok := p.Annotations["strimzi.io/manual-rolling-update"]; ok {
 		i.handled = "the Strimzi operator is rolling it"
 	}
 	i.class = v.classify(p, owner)
 	return i
+}
+
+// virtLabel on KubeVirt's launchers is the machine's UID; other labels of theirs
+// differ from one migration to the next.
+const virtLabel = "kubevirt.io/created-by"
+
+// selectorOf selects the pods that look like p, those that replace it among them:
+// controllers give all pods of one template the same labels.
+func selectorOf(p *corev1.Pod) string {
+	if v, ok := p.Labels[virtLabel]; ok {
+		return labels.Set{virtLabel: v}.String()
+	}
+	return labels.Set(p.Labels).String()
 }
 
 // claimsOf names the PersistentVolumeClaims of a pod, those of ephemeral volumes

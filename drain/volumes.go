@@ -30,7 +30,6 @@ type volumes struct {
 	began    time.Time
 	known    bool // whether anything is attached
 	attached map[string]string
-	stay     map[string]bool // PersistentVolumes of pods that stay
 }
 
 // detached says whether the last pods' volumes are detached, or have been waited
