@@ -49,6 +49,7 @@ type bed struct {
 	ns          string
 	node, other string
 	api         *kube.Client
+	kubeconfig  string
 
 	mu        sync.Mutex
 	evictions map[string]int
@@ -70,9 +71,9 @@ func newBed(t *testing.T) *bed {
 		b.must(shared.AddNode(ctx, n))
 		b.patchNode(n, fmt.Sprintf(`{"metadata":{"labels":{"bed":%q}}}`, ns))
 	}
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	b.must(shared.DaemonKubeconfig(ctx, b.node, kubeconfig))
-	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	b.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	b.must(shared.DaemonKubeconfig(ctx, b.node, b.kubeconfig))
+	cfg, err := clientcmd.BuildConfigFromFlags("", b.kubeconfig)
 	b.must(err)
 	b.api, err = kube.New(cfg)
 	b.must(err)
