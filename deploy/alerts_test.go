@@ -1,0 +1,86 @@
+package deploy
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+type rule struct {
+	Alert       string
+	Annotations map[string]string
+}
+
+type ruleFile struct {
+	Spec struct {
+		Groups []struct{ Rules []rule }
+	}
+}
+
+// The alerts are what Prometheus's own tests of them expect, each is tested, and
+// each has a runbook.
+func TestAlerts(t *testing.T) {
+	data, err := os.ReadFile("monitoring/prometheusrule.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole map[string]any
+	var rules ruleFile
+	for _, into := range []any{&whole, &rules} {
+		if err := yaml.Unmarshal(data, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec, err := yaml.Marshal(whole["spec"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := os.ReadFile("monitoring/testdata/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{"rules.yaml": spec, "alerts.yaml": tests} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	promtool, err := filepath.Abs("../bin/promtool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(promtool, "test", "rules", "alerts.yaml") // make deps brings it
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("promtool test rules: %v\n%s", err, out)
+	}
+
+	pages := map[string]bool{}
+	for _, r := range rules.Spec.Groups[0].Rules {
+		if !strings.Contains(string(tests), "alertname: "+r.Alert+"\n") {
+			t.Errorf("no test has %s fire", r.Alert)
+		}
+		page := r.Annotations["runbook"]
+		pages[filepath.Base(page)] = true
+		text, err := os.ReadFile(filepath.Join("..", page))
+		if err != nil {
+			t.Errorf("the runbook of %s: %v", r.Alert, err)
+		} else if !strings.HasPrefix(string(text), "# "+r.Alert+"\n") {
+			t.Errorf("%s is not the runbook of %s", page, r.Alert)
+		}
+	}
+	files, err := filepath.Glob("../docs/runbooks/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !pages[filepath.Base(f)] {
+			t.Errorf("%s is the runbook of no alert", f)
+		}
+	}
+}

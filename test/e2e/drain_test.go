@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rebootd.dev/drain"
+)
+
+// reportOf reads the report on the Node.
+func (b *bed) reportOf(n *corev1.Node) *drain.Report {
+	b.Helper()
+	r, err := drain.ParseReport([]byte(n.Annotations["rebootd.dev/report"]))
+	b.must(err)
+	return r
+}
+
+// After the reboot the report says of each pod what became of it: moved, and
+// where to; ended by force; left alone.
+func TestReportOfTheBlastRadius(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	m := b.machine("--drain-timeout=20s", "--drain-timeout-policy=force")
+	ns, other := b.prefix, b.prefix+"-other"
+	b.must(shared.AddNamespace(b.ctx, ns))
+	b.must(shared.AddNode(b.ctx, other))
+	on := func(nodes ...string) func(*appsv1.Deployment) {
+		return func(d *appsv1.Deployment) {
+			grace := int64(5)
+			d.Spec.Template.Spec.TerminationGracePeriodSeconds = &grace
+			d.Spec.Template.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+					MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: nodes}},
+				}}},
+			}}
+		}
+	}
+	b.cordon(other, true)
+	b.must(shared.Deployment(b.ctx, ns, "moves", 2, nil, on(m.Name, other)))
+	b.must(shared.Deployment(b.ctx, ns, "single", 1, nil, on(m.Name)))
+	b.must(shared.Budget(b.ctx, ns, "single", 1))
+	b.cordon(other, false)
+
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	blocked := condition(b.reason(m, "DrainBlocked"))
+	for _, words := range []string{ns + "/single-", "budget single", "BudgetNeverAllows, needs a person", "what is left is deleted so as to end by"} {
+		if !strings.Contains(blocked.Message, words) {
+			t.Errorf("the condition says %q, without %q", blocked.Message, words)
+		}
+	}
+	n := b.rebooted(m, before)
+	r := b.reportOf(n)
+	if r.Totals[drain.Relocated] != 2 || r.Totals[drain.ForceStopped] != 1 || r.Totals[drain.Drained]+r.Totals[drain.Failed] != 0 {
+		t.Errorf("totals %v", r.Totals)
+	}
+	for _, p := range r.Pods {
+		if strings.HasPrefix(p.Name, "moves-") && p.To != other {
+			t.Errorf("%s was relocated to %q", p.Name, p.To)
+		}
+	}
+}
+
+func (b *bed) cordon(node string, on bool) {
+	b.Helper()
+	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, node, "application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on), metav1.PatchOptions{})
+	b.must(err)
+}
