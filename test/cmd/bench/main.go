@@ -1,5 +1,6 @@
-// Command bench measures what the daemon costs, on a real control plane: the
-// table in the README. With -write it writes that table.
+// Command bench measures what the daemon costs and how fast it drains, on a real
+// control plane: the tables in the README. With -write it writes them. It fails
+// when the drain is slower, or larger, than it is meant to be.
 package main
 
 import (
@@ -62,6 +63,15 @@ func run(write bool, idle time.Duration, touches int) error {
 		return err
 	}
 
+	drainTable, err := drains(ctx, c, dir)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, drainTable)
+	}
+	manyRow, err := many(ctx, c, dir)
+	if err != nil {
+		return err
+	}
+
 	fmt.Fprintf(os.Stderr, "the daemon is idle for %s …\n", idle)
 	settle := 15 * time.Second
 	if err := pause(ctx, settle); err != nil {
@@ -97,10 +107,10 @@ func run(write bool, idle time.Duration, touches int) error {
 | memory, idle (RSS; of it anonymous) | %.1f MiB; %.1f MiB |
 | API requests, idle | %d in %s; one watch, on its own Node, which the API server ends each 30 to 60 minutes: 1 to 2 an hour |
 | from touch to the first write at the API server, median of %d (slowest) | %s (%s) |
-`, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1]))
-	fmt.Print(table)
+`, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1])) + manyRow
+	fmt.Print(table, "\n", drainTable)
 	if write {
-		return writeTable(table)
+		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable))
 	}
 	return nil
 }
@@ -203,7 +213,7 @@ func touch(ctx context.Context, c *cluster.Cluster, m *machine.Machine) (time.Du
 	return first.Sub(began), err
 }
 
-func writeTable(table string) error {
+func writeTable(name, table string) error {
 	out, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
 	if err != nil {
 		return fmt.Errorf("find the README: %w", err)
@@ -213,7 +223,8 @@ func writeTable(table string) error {
 	if err != nil {
 		return err
 	}
-	block := regexp.MustCompile(`(?s)<!-- costs -->\n.*?<!-- end -->`)
-	text := block.ReplaceAllLiteralString(string(data), "<!-- costs -->\n"+table+"<!-- end -->")
+	head := "<!-- " + name + " -->\n"
+	block := regexp.MustCompile(`(?s)` + head + `.*?<!-- end -->`)
+	text := block.ReplaceAllLiteralString(string(data), head+table+"<!-- end -->")
 	return os.WriteFile(path, []byte(text), 0o644)
 }
