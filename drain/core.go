@@ -254,7 +254,7 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 	case v.after > 0 && b != nil && b.Status.DisruptionsAllowed > 0:
 		// The budget has changed while the answer was on its way, or what we know of
 		// it is older than the answer.
-		t.retryAt = now.Add(min(v.after, growing(budgetRace, 2*t.tries)))
+		t.retryAt = now.Add(min(v.after, growing(budgetRace, 3*t.tries)))
 		t.tries++
 	case v.after > 0:
 		t.retryAt = now.Add(v.after + c.jitter(v.after/4))

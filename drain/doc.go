@@ -12,16 +12,23 @@
 // since Run began, so that a scheduler that had not yet seen the cordon has had
 // its say, and a list from the newest state agrees.
 //
-// A pod that a budget protects is tried again when that budget changes, and else
-// slowly. What blocks is told with names and numbers.
+// Pods go in the order of their ranks (class.go): the next only when those before
+// are gone. A pod that a budget protects is tried again when that budget changes,
+// and else slowly. What blocks is told with names and numbers (why.go). Under a
+// deadline what is left is deleted, early enough for its own grace.
+//
+// A pod that has left counts as relocated when a pod of its controller that came
+// after it is Ready on another node (moves.go). At the end the volumes are waited
+// for, a while (volumes.go).
 //
 // The core (core.go) is a state machine without client and clock; the runner
-// (run.go) carries its wishes out.
+// (run.go) carries its wishes out. docs/drain.md lists the races that it must
+// stand, and their tests.
 //
 // Not evicted and not waited for, outcome skipped: static pods (they belong to
 // the kubelet), pods of DaemonSets (their controller would put them back at
-// once), rebootd's own pod, pods that have ended, and pods that keep coming back
-// to the cordoned node. Pods without a controller and pods with emptyDir volumes
-// are evicted like all others: the reboot would end them anyway, and less
-// gently.
+// once), rebootd's own pod, pods that have ended, pods that keep coming back to
+// the cordoned node, and pods that people want skipped. Pods without a controller
+// and pods with emptyDir volumes are evicted like all others: the reboot would
+// end them anyway, and less gently.
 package drain

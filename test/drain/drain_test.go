@@ -253,19 +253,21 @@ func TestKindsOfPods(t *testing.T) {
 	_, err := shared.Client.AppsV1().DaemonSets(b.ns).Create(b.ctx, ds, metav1.CreateOptions{})
 	b.must(err)
 	b.pod("bare", nil)
+	self := b.pod("self", nil)
 	b.pod("mirror", func(p *corev1.Pod) { p.Annotations[corev1.MirrorPodAnnotationKey] = "x" })
 	b.pod("job", func(p *corev1.Pod) { p.Annotations[cluster.Sim+"complete-seconds"] = "0" })
 	b.must(shared.WaitPods(b.ctx, b.ns, "there", func(pods map[string]*corev1.Pod) bool {
-		return len(pods) == 7 && pods["job"].Status.Phase == corev1.PodSucceeded && cluster.PodReady(pods["bare"])
+		return len(pods) == 8 && pods["job"].Status.Phase == corev1.PodSucceeded && cluster.PodReady(pods["bare"])
 	}))
-	b.start()
+	b.start(func(c *drain.Config, _ *drain.Options) { c.SelfUID = self.UID })
 	p := b.drained()
+	b.expect(p, "self", "skipped")
 	b.expect(p, "web-", "drained", "drained", "drained")
 	b.expect(p, "agent-", "skipped")
 	b.expect(p, "bare", "drained")
 	b.expect(p, "mirror", "skipped")
 	b.expect(p, "job", "skipped")
-	if got := p.Summary; got != "drained: 4 drained, 3 skipped" {
+	if got := p.Summary; got != "drained: 4 drained, 4 skipped" {
 		t.Errorf("summary %q", got)
 	}
 }
