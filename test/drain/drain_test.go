@@ -304,38 +304,6 @@ func TestBudgetLetsOneGoAtATime(t *testing.T) {
 	}
 }
 
-// The replacement of a StatefulSet's pod has the same name, and is on another
-// node: it is not evicted.
-func TestStatefulSetReplacementIsLeftAlone(t *testing.T) {
-	b := newBed(t)
-	one := int32(1)
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: b.ns}, Spec: appsv1.StatefulSetSpec{
-		Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, Template: cluster.Template("db", nil),
-	}}
-	set.Spec.Template.Spec.NodeSelector = map[string]string{"bed": b.ns}
-	b.patchNode(b.other, `{"spec":{"unschedulable":true}}`)
-	_, err := shared.Client.AppsV1().StatefulSets(b.ns).Create(b.ctx, set, metav1.CreateOptions{})
-	b.must(err)
-	b.ready("db-0")
-	b.patchNode(b.other, `{"spec":{"unschedulable":null}}`)
-	b.start()
-	p := b.drained()
-	b.expect(p, "db-0", "relocated")
-	if got := p.Report.Pods[0].To; got != b.other {
-		t.Errorf("relocated to %q", got)
-	}
-	pod, err := shared.Client.CoreV1().Pods(b.ns).Get(b.ctx, "db-0", metav1.GetOptions{})
-	b.must(err)
-	if pod.Spec.NodeName != b.other || pod.DeletionTimestamp != nil {
-		t.Errorf("the replacement is on %q, deleted %v", pod.Spec.NodeName, pod.DeletionTimestamp)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.evictions["201"] != 1 {
-		t.Errorf("answers to evictions: %v, want one 201", b.evictions)
-	}
-}
-
 // A pod that lands on the node after the drain has begun is evicted too.
 func TestLatePod(t *testing.T) {
 	b := newBed(t)

@@ -22,10 +22,11 @@ import (
 
 // Fault is what happens to one request. The zero Fault lets it pass.
 type Fault struct {
-	Delay  time.Duration  // before anything else
-	Lose   bool           // the server never sees it, the client no answer
-	Forget bool           // the server does it, the client sees no answer
-	Answer *metav1.Status // instead of the server's; with its code
+	Delay  time.Duration   // before anything else
+	Until  <-chan struct{} // held back until this is closed; nil: not
+	Lose   bool            // the server never sees it, the client no answer
+	Forget bool            // the server does it, the client sees no answer
+	Answer *metav1.Status  // instead of the server's; with its code
 
 	// Of a watch: it is cut after so many events, counted from one; 0: never.
 	CutAfter int
@@ -104,6 +105,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-time.After(f.Delay):
 	case <-r.Context().Done():
 		return
+	}
+	if f.Until != nil {
+		select {
+		case <-f.Until:
+		case <-r.Context().Done():
+			return
+		}
 	}
 	switch {
 	case f.Lose:
