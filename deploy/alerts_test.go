@@ -60,12 +60,19 @@ func TestAlerts(t *testing.T) {
 		t.Errorf("promtool test rules: %v\n%s", err, out)
 	}
 
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	pages := map[string]bool{}
 	for _, r := range rules.Spec.Groups[0].Rules {
 		if !strings.Contains(string(tests), "alertname: "+r.Alert+"\n") {
 			t.Errorf("no test has %s fire", r.Alert)
 		}
 		page := r.Annotations["runbook"]
+		if !strings.Contains(string(readme), "[`"+r.Alert+"`]("+page+")") {
+			t.Errorf("the README does not list %s with %s", r.Alert, page)
+		}
 		pages[filepath.Base(page)] = true
 		text, err := os.ReadFile(filepath.Join("..", page))
 		if err != nil {
