@@ -30,9 +30,9 @@ func (d *Daemon) act(step decide.Step) bool {
 	case decide.Write, decide.Cordon, decide.Restore:
 		d.write(step)
 	case decide.Release:
-		name := d.slot.Name
+		name, zone := d.slot.Name, zoneOf(d.Same, d.node.labels)
 		d.step(step, func(ctx context.Context) (func(), error) {
-			if err := d.Lock.Release(ctx); err != nil {
+			if err := d.Lock.Release(ctx, d.successor(ctx, zone)); err != nil {
 				return nil, fmt.Errorf("release the slot %s: %w", name, err)
 			}
 			return func() {
@@ -170,8 +170,12 @@ func (d *Daemon) spawn(step decide.Step) {
 		d.events.flush(flush)
 		cancel()
 		if err := d.Lock.Fence(ctx); err != nil {
-			if errors.Is(err, lock.ErrLost) {
+			var paused *lock.PausedError
+			switch {
+			case errors.Is(err, lock.ErrLost):
 				return func() { d.slot = decide.Slot{State: decide.SlotGone, Note: err.Error()} }, nil
+			case errors.As(err, &paused):
+				return func() { d.slot.Paused = paused.Why }, nil
 			}
 			return nil, fmt.Errorf("confirm the slot before the reboot: %w", err)
 		}

@@ -22,6 +22,7 @@ import (
 type NodeAPI interface {
 	GetNode(ctx context.Context, name string) (*corev1.Node, error)
 	ListNodes(ctx context.Context, opts metav1.ListOptions) (*corev1.NodeList, error)
+	ListNodeMetadata(ctx context.Context, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error)
 	WatchNodes(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 	PatchNode(ctx context.Context, name string, data []byte, subresources ...string) (*corev1.Node, error)
 	CreateEvent(ctx context.Context, ev *corev1.Event) error
@@ -30,11 +31,11 @@ type NodeAPI interface {
 // Locker is the lock as the daemon uses it; package lock implements it and
 // documents what its methods promise.
 type Locker interface {
-	Find(ctx context.Context) (slot string, held bool, err error)
-	Acquire(ctx context.Context, waiting func(lock.Waiting)) (slot string, err error)
-	Keep(ctx context.Context) error
+	Find(ctx context.Context, ask lock.Ask) (slot string, held bool, err error)
+	Acquire(ctx context.Context, ask lock.Ask, waiting func(lock.Waiting)) (slot string, err error)
+	Keep(ctx context.Context, paused func(why string)) error
 	Fence(ctx context.Context) error
-	Release(ctx context.Context) error
+	Release(ctx context.Context, next string) error
 }
 
 // Drainer empties the node; package drain implements it.
@@ -58,6 +59,7 @@ type Child interface {
 type Config struct {
 	NodeName string
 	Policy   decide.Policy
+	Same     string // the label whose value nodes that are down together share; "" is no rule
 
 	API       NodeAPI
 	Lock      Locker

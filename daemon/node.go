@@ -44,6 +44,7 @@ type nodeView struct {
 	hold            string
 	request         string
 	condition       *corev1.NodeCondition
+	labels          map[string]string
 }
 
 func viewOf(n *corev1.Node) *nodeView {
@@ -53,6 +54,7 @@ func viewOf(n *corev1.Node) *nodeView {
 		unschedulable:   n.Spec.Unschedulable,
 		deleting:        n.DeletionTimestamp != nil,
 		bootID:          n.Status.NodeInfo.BootID,
+		labels:          n.Labels,
 		operation:       n.Annotations[OperationAnnotation],
 		report:          n.Annotations[ReportAnnotation],
 		request:         n.Annotations[RequestAnnotation],

@@ -74,19 +74,23 @@ func (d *Daemon) keepSlotTask(step decide.Step) bool {
 	}
 	switch want {
 	case findSlot:
-		d.slotTask = d.begin(findSlot, d.findSlot)
+		d.slotTask = d.begin(findSlot, d.findSlot(d.ask()))
 	case acquireSlot:
-		d.slotTask = d.begin(acquireSlot, d.acquireSlot)
+		d.slotTask = d.begin(acquireSlot, d.acquireSlot(d.ask()))
 	default:
 		d.slotTask = d.begin(keepSlot, d.keepSlot)
 	}
 	return true
 }
 
-func (d *Daemon) findSlot(ctx context.Context) func() {
+func (d *Daemon) findSlot(ask lock.Ask) func(context.Context) func() {
+	return func(ctx context.Context) func() { return d.find(ctx, ask) }
+}
+
+func (d *Daemon) find(ctx context.Context, ask lock.Ask) func() {
 	var backoff backoff
 	for {
-		name, held, err := d.Lock.Find(ctx)
+		name, held, err := d.Lock.Find(ctx, ask)
 		switch {
 		case err == nil:
 			return func() {
@@ -107,12 +111,16 @@ func (d *Daemon) findSlot(ctx context.Context) func() {
 	}
 }
 
-func (d *Daemon) acquireSlot(ctx context.Context) func() {
-	name, err := d.Lock.Acquire(ctx, func(w lock.Waiting) {
+func (d *Daemon) acquireSlot(ask lock.Ask) func(context.Context) func() {
+	return func(ctx context.Context) func() { return d.acquire(ctx, ask) }
+}
+
+func (d *Daemon) acquire(ctx context.Context, ask lock.Ask) func() {
+	name, err := d.Lock.Acquire(ctx, ask, func(w lock.Waiting) {
 		note := w.String()
 		d.post(ctx, func() {
 			if d.slot.State != decide.SlotHeld {
-				d.slot.Note = note
+				d.slot.Note, d.slot.Paused = note, w.Paused
 			}
 		})
 	})
@@ -133,7 +141,13 @@ func (d *Daemon) acquireSlot(ctx context.Context) func() {
 }
 
 func (d *Daemon) keepSlot(ctx context.Context) func() {
-	err := d.Lock.Keep(ctx)
+	err := d.Lock.Keep(ctx, func(why string) {
+		d.post(ctx, func() {
+			if d.slot.State == decide.SlotHeld {
+				d.slot.Paused = why
+			}
+		})
+	})
 	return func() {
 		d.slotTask = nil
 		switch {

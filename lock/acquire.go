@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +17,9 @@ import (
 // Waiting is why Acquire still waits.
 type Waiting struct {
 	Holders []Holder // in the order of the slots
+	Paused  string   // why people have paused the lock
+	Barred  string   // what else keeps this node from holding a slot now
+	Kept    string   // for whom the free slot is kept
 	Err     error    // the API server does not answer, or refuses
 }
 
@@ -26,10 +28,16 @@ type Holder struct{ Slot, Node string }
 
 // String is one sentence for people.
 func (w Waiting) String() string {
-	if w.Err != nil {
+	switch {
+	case w.Err != nil:
 		return w.Err.Error()
-	}
-	if len(w.Holders) == 0 {
+	case w.Paused != "":
+		return "paused: " + w.Paused
+	case w.Barred != "":
+		return w.Barred
+	case len(w.Holders) == 0 && w.Kept != "":
+		return "the next is " + w.Kept
+	case len(w.Holders) == 0:
 		return "no slot is held; tries to take one"
 	}
 	var parts []string
@@ -43,36 +51,58 @@ func (w Waiting) String() string {
 	return "held: " + strings.Join(parts, ", ")
 }
 
-// Find looks up the slot that is ours already, after a restart or a lost answer.
-// Of more than one, which a change of the number of slots can lead to, it keeps
-// the lowest and gives up the others.
-func (l *Lock) Find(ctx context.Context) (slot string, held bool, err error) {
-	view, err := l.list(ctx)
+// Find looks up the slot that is ours already, after a restart or a lost answer,
+// and makes sure of what goes with it. Of more than one slot, which a change of
+// the number of slots can lead to, it keeps the lowest and gives up the others.
+func (l *Lock) Find(ctx context.Context, ask Ask) (slot string, held bool, err error) {
+	l.setAsk(ask)
+	v, err := l.list(ctx)
 	if err != nil {
 		return "", false, err
 	}
-	lease, err := l.keepLowest(ctx, view)
+	lease, err := l.keepLowest(ctx, v)
 	if err != nil || lease == nil {
 		return "", false, err
+	}
+	return l.complete(ctx, lease)
+}
+
+// complete takes what goes with a slot that is ours, and gives the slot up if it
+// is not to be had.
+func (l *Lock) complete(ctx context.Context, lease *coordinationv1.Lease) (slot string, held bool, err error) {
+	ok, err := l.takeCompanions(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	if !ok {
+		return "", false, l.Release(ctx, "")
 	}
 	return lease.Name, true, nil
 }
 
 // keepLowest returns the lowest slot that is ours, nil if none is, having given
-// up the others.
+// up the others. One that an earlier Node of our name has held is not ours.
 func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, error) {
 	var ours []*coordinationv1.Lease
 	for _, i := range v.indexes() {
-		if lease := v.leases[i]; holderOf(lease) == l.cfg.Node && !tooNew(lease) {
-			ours = append(ours, lease)
+		lease := v.leases[i]
+		if holderOf(lease) != l.cfg.Node || tooNew(lease) {
+			continue
 		}
+		if uid := lease.Annotations[HolderUIDAnnotation]; uid != "" && l.getAsk().UID != "" && uid != string(l.getAsk().UID) {
+			if err := l.release(ctx, lease, ""); err != nil {
+				return nil, fmt.Errorf("give up the slot of an earlier Node of the same name: %w", err)
+			}
+			continue
+		}
+		ours = append(ours, lease)
 	}
 	if len(ours) == 0 {
 		l.setHeld(nil)
 		return nil, nil
 	}
 	for _, lease := range ours[1:] {
-		if err := l.release(ctx, lease); err != nil {
+		if err := l.release(ctx, lease, ""); err != nil {
 			return nil, fmt.Errorf("give up a second slot: %w", err)
 		}
 	}
@@ -80,10 +110,12 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 	return ours[0], nil
 }
 
-// Acquire waits until a slot is ours, and returns its name. It returns an error
-// only when ctx ends; whatever else goes wrong is tried again and told to
-// waiting, which is also told, whenever that changes, who holds the slots.
-func (l *Lock) Acquire(ctx context.Context, waiting func(Waiting)) (slot string, err error) {
+// Acquire waits until a slot is ours, and what goes with it, and returns its name.
+// It returns an error only when ctx ends; whatever else goes wrong is tried again
+// and told to waiting, which is also told, whenever that changes, who holds the
+// slots.
+func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slot string, err error) {
+	l.setAsk(ask)
 	said := ""
 	say := func(w Waiting) {
 		if s := w.String(); s != said {
@@ -108,7 +140,10 @@ func (l *Lock) Acquire(ctx context.Context, waiting func(Waiting)) (slot string,
 	}
 }
 
-var errWatchEnded = errors.New("the watch of the Leases ended")
+var (
+	errWatchEnded = errors.New("the watch of the Leases ended")
+	errTooMany    = errors.New("others have taken slots at the same time; all give way")
+)
 
 // attend looks at the slots, takes one if it may, and else watches until it has
 // taken one or the watch ends.
@@ -117,29 +152,43 @@ func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if lease, err := l.keepLowest(ctx, v); err != nil || lease != nil {
-		if err != nil {
-			return "", err
+	lease, err := l.keepLowest(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	if lease != nil {
+		if name, held, err := l.complete(ctx, lease); err != nil || held {
+			return name, err
 		}
-		return lease.Name, nil
 	}
-	name, err := l.take(ctx, v, say)
-	if err != nil || name != "" {
-		return name, err
-	}
-	w, err := l.cfg.API.WatchLeases(ctx, l.cfg.Namespace, metav1.ListOptions{ResourceVersion: v.version})
+	w, err := l.cfg.API.WatchLeases(ctx, l.cfg.Namespace, metav1.ListOptions{ResourceVersion: v.version, AllowWatchBookmarks: true})
 	if err != nil {
 		return "", fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, err)
 	}
 	defer w.Stop()
-	var try <-chan time.Time
+	check := time.NewTimer(l.deadCheck())
+	defer check.Stop()
+	try := time.NewTimer(0)
+	try.Stop()
+	defer try.Stop()
 	for {
+		say(v.waiting())
+		if at, ok := v.mayTake(time.Now()); ok {
+			try.Reset(at)
+		} else {
+			try.Stop()
+		}
 		select {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
-		case <-try:
-			try = nil
-			name, err := l.take(ctx, v, say)
+		case <-check.C:
+			name, again, err := l.reclaim(ctx, v)
+			if err != nil || name != "" {
+				return name, err
+			}
+			check.Reset(again)
+		case <-try.C:
+			name, err := l.take(ctx, v)
 			if err != nil || name != "" {
 				return name, err
 			}
@@ -150,48 +199,105 @@ func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
 			if ev.Type == watch.Error {
 				return "", fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, apierrors.FromObject(ev.Object))
 			}
-			if lease, ok := ev.Object.(*coordinationv1.Lease); ok && v.see(ev.Type, lease) && try == nil {
-				// Many may wait: not all at once.
-				try = time.After(rand.N(herd))
+			lease, ok := ev.Object.(*coordinationv1.Lease)
+			if ok && ev.Type != watch.Bookmark {
+				v.see(ev.Type, lease)
 			}
 		}
 	}
 }
 
-// herd is the time over which the waiting nodes spread when a slot is free.
-const herd = 100 * time.Millisecond
+const (
+	// herd is the time over which the waiting nodes spread when a slot is free.
+	herd = 100 * time.Millisecond
+	// keptFor is how long a free slot is left to the one that is to have it next, by
+	// each waiter's own clock.
+	keptFor = 5 * time.Second
+	// keptHerd is the time over which they spread after that: all know it at once.
+	keptHerd = 5 * time.Second
+)
+
+// mayTake says whether this node may try for a slot, and in how long.
+func (v *view) mayTake(now time.Time) (time.Duration, bool) {
+	if _, paused := v.paused(); paused {
+		return 0, false
+	}
+	if _, _, barred := v.barred(); barred || v.full() {
+		return 0, false
+	}
+	best, ok := time.Duration(0), false
+	for _, i := range v.free() {
+		var wait time.Duration
+		switch next := v.next(i); {
+		case next == v.lock.cfg.Node:
+		case next == "":
+			wait = rand.N(herd)
+		default:
+			wait = v.freeSince[i].Add(keptFor).Sub(now) + rand.N(keptHerd)
+		}
+		if wait = max(0, wait); !ok || wait < best {
+			best, ok = wait, true
+		}
+	}
+	return best, ok
+}
 
 // take tries the free slots in turn and returns the name of the one that is ours
 // now, "" if none is to be had.
-func (l *Lock) take(ctx context.Context, v *view, say func(Waiting)) (string, error) {
-	defer func() { say(v.waiting()) }()
-	free := v.free()
-	rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
-	for _, i := range free {
+func (l *Lock) take(ctx context.Context, v *view) (string, error) {
+	for _, i := range v.open(time.Now()) {
 		// Slots above the number of slots, left from when it was higher, count.
-		if len(v.waiting().Holders) >= l.cfg.Slots {
+		if v.full() {
 			return "", nil
 		}
 		name := l.slotName(i)
-		_, err := l.applyHeld(ctx, name, time.Now(), guard{}, false)
+		lease, err := l.applyHeld(ctx, name, time.Now(), guard{}, false)
 		if isRefused(err) {
-			var now *coordinationv1.Lease
-			if now, err = l.get(ctx, name); err == nil && now != nil && holderOf(now) == "" && !tooNew(now) {
-				// Nobody holds it, and yet another manager owns the field: a person
-				// has emptied it. Take it from them if it is still so.
-				_, err = l.applyHeld(ctx, name, time.Now(), guard{now.UID, now.ResourceVersion}, true)
-			} else if now != nil {
-				v.leases[i] = now
+			now, getErr := l.get(ctx, name)
+			switch {
+			case getErr != nil:
+				return "", getErr
+			case now == nil:
+				v.see(watch.Deleted, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}})
+				continue
+			case holderOf(now) != "" || tooNew(now):
+				v.see(watch.Modified, now)
 				continue
 			}
-			if isRefused(err) {
+			// Nobody holds it, and yet another manager owns the field: a person has
+			// emptied it. Take it from them if it is still so.
+			if lease, err = l.applyHeld(ctx, name, time.Now(), guard{now.UID, now.ResourceVersion}, true); isRefused(err) {
 				continue
 			}
 		}
 		if err != nil {
 			return "", err
 		}
-		return name, nil
+		return l.settle(ctx, v, lease)
+	}
+	return "", nil
+}
+
+// settle makes sure that a slot that was just taken may be kept.
+func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease) (string, error) {
+	if v.leftSlots() && !l.cfg.DryRun {
+		// The slots' own names do not keep the count when some are left from when
+		// there were more. Who takes one looks again afterwards: of two that take one
+		// at the same time, the later look sees both.
+		fresh, err := l.list(ctx)
+		if err != nil {
+			return "", err
+		}
+		if len(fresh.holders()) > l.cfg.Slots {
+			if err := l.Release(ctx, ""); err != nil {
+				return "", err
+			}
+			return "", errTooMany
+		}
+	}
+	name, held, err := l.complete(ctx, lease)
+	if err != nil || held {
+		return name, err
 	}
 	return "", nil
 }
@@ -199,70 +305,10 @@ func (l *Lock) take(ctx context.Context, v *view, say func(Waiting)) (string, er
 // isRefused says whether an apply failed because another had the slot first.
 func isRefused(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }
 
-// view is what is known of the lock's Leases.
-type view struct {
-	lock    *Lock
-	version string
-	leases  map[int]*coordinationv1.Lease
-}
-
-func (l *Lock) list(ctx context.Context) (*view, error) {
-	list, err := l.cfg.API.ListLeases(ctx, l.cfg.Namespace, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("list the Leases of %s: %w", l.cfg.Namespace, err)
-	}
-	v := &view{lock: l, version: list.ResourceVersion, leases: map[int]*coordinationv1.Lease{}}
-	for i := range list.Items {
-		v.see(watch.Added, &list.Items[i])
-	}
-	return v, nil
-}
-
-// see takes in a change and says whether it leaves a slot free.
-func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
-	i, ok := v.lock.index(lease.Name)
-	if !ok {
-		return false
-	}
-	if kind == watch.Deleted {
-		delete(v.leases, i)
-	} else {
-		v.leases[i] = lease
-	}
-	return true
-}
-
-func (v *view) indexes() []int {
-	var out []int
-	for i := range v.leases {
-		out = append(out, i)
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (v *view) free() []int {
-	var out []int
-	for i := range v.lock.cfg.Slots {
-		if lease := v.leases[i]; lease == nil || holderOf(lease) == "" && !tooNew(lease) {
-			out = append(out, i)
-		}
-	}
-	return out
-}
-
-func (v *view) waiting() Waiting {
-	var w Waiting
-	for _, i := range v.indexes() {
-		lease := v.leases[i]
-		switch {
-		case tooNew(lease):
-			w.Holders = append(w.Holders, Holder{Slot: lease.Name, Node: "a newer version of rebootd"})
-		case holderOf(lease) != "":
-			w.Holders = append(w.Holders, Holder{Slot: lease.Name, Node: holderOf(lease)})
-		}
-	}
-	return w
+// isGone says whether an apply failed because its Lease has been deleted, or is
+// another of the same name.
+func isGone(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err)
 }
 
 // pause makes growing, jittered pauses between tries.

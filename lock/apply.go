@@ -31,24 +31,26 @@ type appliedMeta struct {
 }
 
 type appliedSpec struct {
-	HolderIdentity       string           `json:"holderIdentity"`
-	LeaseDurationSeconds int32            `json:"leaseDurationSeconds"`
-	AcquireTime          metav1.MicroTime `json:"acquireTime"`
-	RenewTime            metav1.MicroTime `json:"renewTime"`
+	HolderIdentity       string            `json:"holderIdentity"`
+	LeaseDurationSeconds int32             `json:"leaseDurationSeconds,omitempty"`
+	AcquireTime          *metav1.MicroTime `json:"acquireTime,omitempty"`
+	RenewTime            *metav1.MicroTime `json:"renewTime,omitempty"`
 }
 
 // applyHeld says that the slot is ours since acquired. It sets held on success.
 func (l *Lock) applyHeld(ctx context.Context, name string, acquired time.Time, g guard, force bool) (*coordinationv1.Lease, error) {
+	since, now := metav1.NewMicroTime(acquired), metav1.NewMicroTime(time.Now())
+	annotations := map[string]string{SchemaAnnotation: strconv.Itoa(schema)}
+	if uid := l.getAsk().UID; uid != "" {
+		annotations[HolderUIDAnnotation] = string(uid)
+	}
 	lease, err := l.apply(ctx, applied{
-		Metadata: appliedMeta{
-			Name: name, UID: g.uid, ResourceVersion: g.resourceVersion,
-			Annotations: map[string]string{SchemaAnnotation: strconv.Itoa(schema)},
-		},
+		Metadata: appliedMeta{Name: name, UID: g.uid, ResourceVersion: g.resourceVersion, Annotations: annotations},
 		Spec: &appliedSpec{
 			HolderIdentity:       l.cfg.Node,
 			LeaseDurationSeconds: int32(l.cfg.Duration / time.Second),
-			AcquireTime:          metav1.NewMicroTime(acquired),
-			RenewTime:            metav1.NewMicroTime(time.Now()),
+			AcquireTime:          &since,
+			RenewTime:            &now,
 		},
 	}, force)
 	if err != nil {
@@ -84,12 +86,20 @@ func (l *Lock) apply(ctx context.Context, a applied, force bool) (*coordinationv
 	return lease, nil
 }
 
-// clear removes our name from a Lease whose holder another manager says, too, so
-// that saying nothing ourselves did not remove it.
-func (l *Lock) clear(ctx context.Context, lease *coordinationv1.Lease) error {
+// vacate frees a slot on the condition that it has not changed since it was read,
+// and names the node that is to have it next, "" for none. It is a plain patch: an
+// apply would leave behind what another manager says, too, and would own the name
+// of the next for ever.
+func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next string) error {
+	// Nothing of ours is left, so that the account of who has said what does not grow
+	// with each node that has held the slot.
+	annotations := map[string]any{NextAnnotation: nil, HolderUIDAnnotation: nil, SchemaAnnotation: nil}
+	if next != "" {
+		annotations[NextAnnotation] = next
+	}
 	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": lease.UID, "resourceVersion": lease.ResourceVersion},
-		"spec":     map[string]any{"holderIdentity": nil},
+		"metadata": map[string]any{"uid": lease.UID, "resourceVersion": lease.ResourceVersion, "annotations": annotations},
+		"spec":     map[string]any{"holderIdentity": nil, "acquireTime": nil, "renewTime": nil, "leaseDurationSeconds": nil},
 	})
 	if err != nil {
 		return fmt.Errorf("encode the patch of the Lease %s: %w", lease.Name, err)
@@ -98,7 +108,7 @@ func (l *Lock) clear(ctx context.Context, lease *coordinationv1.Lease) error {
 		return nil
 	}
 	if _, err := l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body); err != nil {
-		return fmt.Errorf("clear the holder of the Lease %s/%s: %w", l.cfg.Namespace, lease.Name, err)
+		return fmt.Errorf("give up the Lease %s/%s: %w", l.cfg.Namespace, lease.Name, err)
 	}
 	return nil
 }

@@ -13,9 +13,31 @@ import (
 )
 
 // Fence confirms, immediately before a step that cannot be undone, that the slot
-// is ours, and renews it. A LostError says that it is not; any other error, that
-// it is not known.
-func (l *Lock) Fence(ctx context.Context) error { return l.confirm(ctx) }
+// and what goes with it are ours, and renews it. A LostError says that they are
+// not, a PausedError that people have paused the lock; any other error, that it is
+// not known.
+func (l *Lock) Fence(ctx context.Context) error {
+	v, err := l.list(ctx)
+	if err != nil {
+		return err
+	}
+	if why, ok := v.paused(); ok {
+		return &PausedError{why}
+	}
+	if err := l.confirm(ctx); err != nil {
+		return err
+	}
+	for _, c := range l.companions() {
+		err := l.applyCompanion(ctx, c, nil)
+		if isRefused(err) {
+			return &LostError{Slot: c.lease, How: "is held by another", Holder: v.companion(c)}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // confirm applies the slot once more on the condition that it has not changed
 // since it was seen to be ours; if it has, it looks, and tries again.
@@ -50,46 +72,42 @@ func (l *Lock) confirm(ctx context.Context) error {
 
 // Keep watches the slot and renews it until ctx ends, when it returns nil, or
 // until the slot is not ours any more, when it returns a LostError. That the API
-// server cannot be reached is no loss.
-func (l *Lock) Keep(ctx context.Context) error {
+// server cannot be reached is no loss. paused is told why people have paused the
+// lock, "" when they have not, at first and whenever that changes.
+func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 	pause := pause{}
 	for ctx.Err() == nil {
-		was := l.getHeld()
-		if was == nil {
-			return &LostError{Slot: l.cfg.Name, How: "is not held"}
-		}
-		err := l.follow(ctx, was)
+		began := time.Now()
+		err := l.follow(ctx, paused)
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
 			return lost
-		case err == nil:
-			pause.reset()
-			continue
 		case ctx.Err() != nil:
 			return nil
+		case !errors.Is(err, errWatchEnded):
+			l.cfg.Log("watching the lock %s: %v; tries again", l.cfg.Name, err)
+		case time.Since(began) > time.Second:
+			pause.reset()
 		}
-		l.cfg.Log("watching the slot %s: %v; tries again", was.Name, err)
 		pause.wait(ctx)
-		now, err := l.get(ctx, was.Name)
-		if err != nil {
-			continue
-		}
-		if !l.stillOurs(was, now) {
-			return l.lost(was, now)
-		}
-		l.setHeld(now)
 	}
 	return nil
 }
 
-// follow watches the slot from the state was until the watch ends.
-func (l *Lock) follow(ctx context.Context, was *coordinationv1.Lease) error {
-	w, err := l.cfg.API.WatchLeases(ctx, l.cfg.Namespace, metav1.ListOptions{
-		FieldSelector: "metadata.name=" + was.Name, ResourceVersion: was.ResourceVersion,
-	})
+// follow lists the lock's Leases and watches them until the watch ends. All of
+// them: a pause may be on any.
+func (l *Lock) follow(ctx context.Context, paused func(string)) error {
+	v, err := l.list(ctx)
 	if err != nil {
-		return fmt.Errorf("watch the Lease %s/%s: %w", l.cfg.Namespace, was.Name, err)
+		return err
+	}
+	if err := l.check(v, paused); err != nil {
+		return err
+	}
+	w, err := l.cfg.API.WatchLeases(ctx, l.cfg.Namespace, metav1.ListOptions{ResourceVersion: v.version, AllowWatchBookmarks: true})
+	if err != nil {
+		return fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, err)
 	}
 	defer w.Stop()
 	renew := time.NewTicker(l.cfg.Duration / 3)
@@ -97,61 +115,84 @@ func (l *Lock) follow(ctx context.Context, was *coordinationv1.Lease) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return context.Cause(ctx)
 		case <-renew.C:
 			if err := l.confirm(ctx); err != nil {
 				return err
 			}
 		case ev, ok := <-w.ResultChan():
 			if !ok {
-				return errors.New("the watch ended")
+				return errWatchEnded
 			}
-			now, _ := ev.Object.(*coordinationv1.Lease)
-			switch ev.Type {
-			case watch.Error:
+			if ev.Type == watch.Error {
 				return apierrors.FromObject(ev.Object)
-			case watch.Deleted:
-				return l.lost(was, nil)
-			case watch.Added, watch.Modified:
-				if !l.stillOurs(was, now) {
-					return l.lost(was, now)
+			}
+			if lease, ok := ev.Object.(*coordinationv1.Lease); ok && ev.Type != watch.Bookmark {
+				v.see(ev.Type, lease)
+				if err := l.check(v, paused); err != nil {
+					return err
 				}
 			}
 		}
 	}
 }
 
-// Release gives the slot up. It is idempotent, and touches nothing of another's.
-func (l *Lock) Release(ctx context.Context) error {
-	held := l.getHeld()
-	if held == nil {
-		// Nothing is known: look, so that nothing of ours is left behind.
-		_, ok, err := l.Find(ctx)
-		if err != nil || !ok {
-			return err
-		}
-		held = l.getHeld()
+// check finds out from what is seen of the lock whether the slot is still ours,
+// and tells whether it may be used.
+func (l *Lock) check(v *view, paused func(string)) error {
+	was := l.getHeld()
+	if was == nil {
+		return &LostError{Slot: l.cfg.Name, How: "is not held"}
 	}
-	if err := l.release(ctx, held); err != nil {
+	var now *coordinationv1.Lease
+	if i, ok := l.index(was.Name); ok {
+		now = v.leases[i]
+	}
+	if !l.stillOurs(was, now) {
+		return l.lost(was, now)
+	}
+	why, _ := v.paused()
+	paused(why)
+	return nil
+}
+
+// Release gives the slot up, and what goes with it. next is the node that is to
+// have it next: for a moment it is kept for that one; "" for none. It is
+// idempotent, and touches nothing of another's.
+func (l *Lock) Release(ctx context.Context, next string) error {
+	v, err := l.list(ctx)
+	if err != nil {
 		return err
+	}
+	// The slot last: while it is held, another start of us finds it and goes on.
+	if err := l.releaseCompanions(ctx, v); err != nil {
+		return err
+	}
+	for _, i := range v.indexes() {
+		if lease := v.leases[i]; holderOf(lease) == l.cfg.Node && !tooNew(lease) {
+			if err := l.release(ctx, lease, next); err != nil {
+				return err
+			}
+			next = "" // for one slot only
+		}
 	}
 	l.setHeld(nil)
 	return nil
 }
 
-func (l *Lock) release(ctx context.Context, held *coordinationv1.Lease) error {
-	now, err := l.applyNothing(ctx, held)
-	switch {
-	case apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err):
-		// Deleted, or another of the same name: look.
-		if now, err = l.get(ctx, held.Name); err != nil || now == nil {
+func (l *Lock) release(ctx context.Context, lease *coordinationv1.Lease, next string) error {
+	for {
+		err := l.vacate(ctx, lease, next)
+		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 			return err
 		}
-	case err != nil:
-		return err
+		now, getErr := l.get(ctx, lease.Name)
+		if getErr != nil {
+			return getErr
+		}
+		if now == nil || now.UID != lease.UID || holderOf(now) != l.cfg.Node {
+			return nil // it is not ours any more
+		}
+		lease = now
 	}
-	if holderOf(now) == l.cfg.Node {
-		return l.clear(ctx, now)
-	}
-	return nil
 }

@@ -10,12 +10,21 @@
 // the fields.
 //
 // A slot does not expire. acquireTime, renewTime and leaseDurationSeconds tell
-// people and tools how things stand, and decide nothing.
+// people and tools how things stand, and decide nothing. A holder whose Node has
+// been deleted from the cluster is the one exception: a waiter takes its slot
+// (reclaim.go).
+//
+// Who gives a slot up names the next one; the others leave it to that one for a
+// moment, by their own clocks, so that a handoff costs a handful of requests,
+// however many wait.
+//
+// Zones, and control-plane nodes, which go one at a time, are companions of a slot:
+// Leases whose value its holders must agree on (companion.go).
 //
 // People may delete a Lease or clear its holder at any time. The former holder
 // learns of it from Keep or Fence, and never takes the slot back on its own:
 // confirming and renewing carry the UID and resourceVersion that were seen when
-// the slot was last known to be held.
+// the slot was last known to be held. They may also pause the lock.
 package lock
 
 import (
@@ -35,9 +44,20 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// SchemaAnnotation carries the number of the schema by which a Lease was
-// written. A slot with a newer number is left alone.
-const SchemaAnnotation = "rebootd.dev/schema"
+const (
+	// SchemaAnnotation carries the number of the schema by which a Lease was
+	// written. A slot with a newer number is left alone.
+	SchemaAnnotation = "rebootd.dev/schema"
+	// PausedAnnotation, set by people on any Lease of the lock with a reason as its
+	// value, keeps every node from rebooting.
+	PausedAnnotation = "rebootd.dev/paused"
+	// NextAnnotation names the node for which a free slot is kept, for a moment, by
+	// the one that has given it up.
+	NextAnnotation = "rebootd.dev/next"
+	// HolderUIDAnnotation is the UID of the holder's Node: a Node that is made anew
+	// under the same name is another one.
+	HolderUIDAnnotation = "rebootd.dev/holder-uid"
+)
 
 const schema = 1
 
@@ -57,6 +77,13 @@ type Config struct {
 	Name      string // the slots are the Leases Name-0 … Name-(Slots-1)
 	Slots     int
 	Node      string // the holder's identity
+	// NodeUID finds the UID of a Node, "" if there is none of that name. It is asked
+	// about a holder of which nothing has been heard for long; nil: holders are
+	// taken for alive.
+	NodeUID func(ctx context.Context, name string) (types.UID, error)
+	// ReclaimGrace is how long a holder's Node must be gone, by the waiter's own
+	// clock, before its slot is taken. 0 means DefaultReclaimGrace.
+	ReclaimGrace time.Duration
 	// Duration is what leaseDurationSeconds says; a third of it lies between two
 	// renewals.
 	Duration time.Duration
@@ -65,6 +92,26 @@ type Config struct {
 	// Log is told what is worth knowing and is no error of a call; may be nil.
 	Log func(format string, args ...any)
 }
+
+// Ask is what a node says of itself when it asks for a slot.
+type Ask struct {
+	UID types.UID // of the Node
+	// Zone: the nodes that hold slots at the same time must share it. "" is no rule.
+	Zone string
+	// ControlPlane: of the nodes that are, only one at a time holds a slot.
+	ControlPlane bool
+}
+
+// ErrPaused says that people have paused the lock.
+var ErrPaused = errors.New("the lock is paused")
+
+// PausedError is ErrPaused with the reason that they have given.
+type PausedError struct{ Why string }
+
+func (e *PausedError) Error() string { return "paused: " + e.Why }
+
+// Is makes errors.Is(err, ErrPaused) true.
+func (e *PausedError) Is(target error) bool { return target == ErrPaused }
 
 // ErrLost says that a slot that was held is not held any more.
 var ErrLost = errors.New("the slot is lost")
@@ -94,6 +141,7 @@ type Lock struct {
 
 	mu   sync.Mutex
 	held *coordinationv1.Lease // as last seen when it was ours
+	ask  Ask                   // with which it was taken
 }
 
 // New makes the lock's view for one node. It sends nothing.
@@ -105,6 +153,9 @@ func New(c Config) (*Lock, error) {
 		return nil, fmt.Errorf("make a lock: %d slots, want at least 1", c.Slots)
 	case c.Duration < time.Second:
 		return nil, fmt.Errorf("make a lock: duration %s, want at least 1s", c.Duration)
+	}
+	if c.ReclaimGrace == 0 {
+		c.ReclaimGrace = DefaultReclaimGrace
 	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}
@@ -171,6 +222,18 @@ func (l *Lock) getHeld() *coordinationv1.Lease {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held
+}
+
+func (l *Lock) setAsk(a Ask) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ask = a
+}
+
+func (l *Lock) getAsk() Ask {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ask
 }
 
 // lost forgets the slot and says what became of it. now is nil when the Lease is

@@ -26,6 +26,7 @@ type config struct {
 	Sentinels          []string
 	LockName           string
 	Slots              int
+	Same               string
 	Drain              bool
 	DrainTimeout       time.Duration
 	DrainTimeoutPolicy decide.TimeoutPolicy
@@ -95,6 +96,7 @@ func options() []option {
 			},
 			get: func(c *config) any { return c.Slots },
 		},
+		text("same", "", "none", "a node label, such as `topology.kubernetes.io/zone`: nodes that are down together share its value", func(c *config) *string { return &c.Same }, checkLabel),
 		boolean("drain", "true", "`false`: cordon and reboot without draining", func(c *config) *bool { return &c.Drain }),
 		span("drain-timeout", "30m", "how long a drain may take; `0` = no limit", func(c *config) *time.Duration { return &c.DrainTimeout }, 0),
 		{
@@ -199,6 +201,13 @@ func checkNamespace(v string) error { return dnsError(v, validation.IsDNS1123Lab
 
 func checkLockName(v string) error {
 	return dnsError(v, validation.IsDNS1123Subdomain(v+"-"+strconv.Itoa(maxSlots)))
+}
+
+func checkLabel(v string) error {
+	if v == "" {
+		return nil
+	}
+	return dnsError(v, validation.IsQualifiedName(v))
 }
 
 func dnsError(v string, problems []string) error {

@@ -95,7 +95,7 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	}
 	slots, err := lock.New(lock.Config{
 		API: api, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
-		Duration: slotDuration, DryRun: cfg.DryRun,
+		Duration: slotDuration, NodeUID: api.GetNodeUID, DryRun: cfg.DryRun,
 		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
 	})
 	if err != nil {
@@ -112,8 +112,9 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	}
 	beat := watchdog(log)
 	return daemon.New(daemon.Config{
-		NodeName: cfg.NodeName,
+		NodeName: cfg.NodeName, Same: cfg.Same,
 		Policy: decide.Policy{
+			Lock:  cfg.LockName,
 			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
 		},

@@ -97,6 +97,10 @@ func situations(n int, f func(situation)) int {
 		{Key: this.OrderKey(), State: ChildFailed, Ended: t0, Problem: "exit status 1"},
 		{Key: earlier.OrderKey(), State: ChildFailed, Ended: t0, Problem: "exit status 1"},
 	}
+	slots := []Slot{{State: SlotHeld, Name: "rebootd-0", Paused: "an outage"}, {State: SlotNone, Paused: "an outage"}}
+	for state := SlotUnknown; state <= SlotGone; state++ {
+		slots = append(slots, Slot{State: state, Name: "rebootd-0", Note: "held: rebootd-0 by b"})
+	}
 	nows := []time.Time{t0.Add(2 * time.Second), t0.Add(35 * time.Minute), t0.Add(2 * time.Hour)}
 	count := 0
 	for _, r := range records() {
@@ -108,7 +112,7 @@ func situations(n int, f func(situation)) int {
 			for _, boot := range boots {
 				for _, now := range nows {
 					for bits := range 1 << 4 {
-						for slot := SlotUnknown; slot <= SlotGone; slot++ {
+						for _, slot := range slots {
 							for _, drain := range drains {
 								for _, child := range children {
 									for _, healthy := range []time.Time{{}, now.Add(-time.Second), now.Add(-time.Hour)} {
@@ -119,7 +123,7 @@ func situations(n int, f func(situation)) int {
 											Now: now, Instance: "me", Uptime: now.Sub(t0), Boot: boot, Drain: drain, Child: child,
 											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk",
 											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0},
-											Slot:         Slot{State: slot, Name: "rebootd-0", Note: "held: rebootd-0 by b"},
+											Slot:         slot,
 											HealthySince: healthy, Ailing: "not Ready",
 										}})
 									}
@@ -184,7 +188,7 @@ var invariants = []struct {
 		return !(step.Do == Spawn) || (s.phase() == Rebooting && s.r.Order.By == s.f.Instance && !s.ordered())
 	}},
 	{"the reboot command is spawned only while the slot is held, the node cordoned, a reboot asked for and the node not held", func(s situation, step Step) bool {
-		return !(step.Do == Spawn) || (s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
+		return !(step.Do == Spawn) || (s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Slot.Paused == "")
 	}},
 	{"nothing is ordered on a boot that is not the one of the record", func(s situation, step Step) bool {
 		return !s.rebooted() || (step.Do != Spawn && step.Do != Evict && step.Do != Acquire && step.Do != Cordon)
@@ -196,7 +200,8 @@ var invariants = []struct {
 		return !(s.ordered() && !s.rebooted() && !s.childFailed()) || (step.Do != Restore && step.Do != Release)
 	}},
 	{"the slot is given up only when no operation needs it", func(s situation, step Step) bool {
-		return !(step.Do == Release) || (s.f.Slot.State == SlotHeld && (s.phase() == Idle || s.phase() == Waiting))
+		paused := s.phase() == Queued && s.f.Slot.Paused != ""
+		return !(step.Do == Release) || (s.f.Slot.State == SlotHeld && (s.phase() == Idle || s.phase() == Waiting || paused))
 	}},
 	{"a slot that no operation needs is given up", func(s situation, step Step) bool {
 		idle := s.phase() == Idle || s.phase() == Waiting
@@ -205,8 +210,12 @@ var invariants = []struct {
 	{"the node is cordoned only under a slot, and the record says whether the cordon is ours", func(s situation, step Step) bool {
 		return !(step.Do == Cordon) || (s.phase() == Queued && s.f.Slot.State == SlotHeld && step.Record.Cordoned == !s.f.Node.Unschedulable)
 	}},
+	{"while the lock is paused, nothing is begun and no slot is kept that is not needed to finish", func(s situation, step Step) bool {
+		begins := step.Do == Cordon || step.Do == Evict || step.Do == Spawn
+		return s.f.Slot.Paused == "" || !begins
+	}},
 	{"pods are evicted only while draining, cordoned, under a slot, with a reboot asked for and the node not held", func(s situation, step Step) bool {
-		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held)
+		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Slot.Paused == "")
 	}},
 	{"the rest of the pods is deleted only by the policy force, and only after the time limit", func(s situation, step Step) bool {
 		forced := s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0

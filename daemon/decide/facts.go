@@ -9,6 +9,7 @@ import (
 
 // Policy is what the configuration says about an operation.
 type Policy struct {
+	Lock           string        // its name
 	Drain          bool          // false: cordon and reboot without draining
 	DrainTimeout   time.Duration // from the cordon; 0: no limit
 	OnDrainTimeout TimeoutPolicy
@@ -78,9 +79,10 @@ const (
 
 // Slot is the node's place in the lock.
 type Slot struct {
-	State SlotState
-	Name  string
-	Note  string // who holds it instead, or whom we wait for
+	State  SlotState
+	Name   string
+	Note   string // who holds it instead, or whom we wait for
+	Paused string // why people have paused the lock, while it is held; "" when they have not
 }
 
 // Drain is the progress of one drain.

@@ -42,6 +42,8 @@ type simNode struct {
 	held          bool
 	kubeletBoot   int
 
+	slots int // as this node is configured, which a rollout may be about to change
+
 	d *simDaemon // nil: it does not run
 }
 
@@ -78,6 +80,7 @@ type world struct {
 	apiOff time.Time
 	faults bool
 	stolen bool // somebody has taken a slot away in this run
+	paused bool // by people
 	trace  []string
 	broken string // the first rule that was broken
 }
@@ -96,7 +99,7 @@ func newWorld(t *testing.T, seed uint64, next func(Policy, *Record, Facts) Step)
 		RebootTimeout: 5 * time.Minute, HealthTimeout: 5 * time.Minute, Settle: time.Duration(rng.IntN(3)) * 30 * time.Second,
 	}
 	for i := range n {
-		w.nodes = append(w.nodes, &simNode{name: fmt.Sprintf("n%d", i), boot: 1, kubeletBoot: 1, up: true, bootTime: w.now.Add(-time.Hour), version: 1, read: map[string]*Record{}})
+		w.nodes = append(w.nodes, &simNode{name: fmt.Sprintf("n%d", i), boot: 1, kubeletBoot: 1, up: true, bootTime: w.now.Add(-time.Hour), version: 1, read: map[string]*Record{}, slots: 1 + rng.IntN(w.slots)})
 	}
 	return w
 }
@@ -261,6 +264,12 @@ func (w *world) outside(n *simNode) {
 			w.log(n, "daemon is killed")
 			n.d = nil
 		}
+	case 15:
+		n.slots = 1 + w.rng.IntN(w.slots)
+		w.log(n, "has now %d slots", n.slots)
+	case 16:
+		w.paused = w.chance(2)
+		w.log(n, "paused: %t", w.paused)
 	case 14:
 		if w.chance(4) {
 			w.apiOff = w.now.Add(time.Duration(w.rng.IntN(600)) * time.Second)
@@ -299,6 +308,10 @@ func (w *world) observe(n *simNode) (known bool) {
 		case f.Slot.State == SlotHeld && !held:
 			f.Slot.State = SlotGone
 		}
+		f.Slot.Paused = ""
+		if w.paused {
+			f.Slot.Paused = "an outage"
+		}
 	}
 	var s []Sentinel
 	if !n.sentinel.IsZero() {
@@ -327,6 +340,9 @@ func (w *world) act(n *simNode) {
 	case Wait:
 		return
 	case Evict:
+		if d.f.Slot.Paused != "" {
+			w.violated(n, "pods are evicted although the daemon knows of the pause")
+		}
 		if d.f.Drain.Key != r.DrainKey() {
 			d.f.Drain = Drain{Key: r.DrainKey()}
 			d.drainAt = w.now.Add(time.Duration(5+w.rng.IntN(60)) * time.Second)
@@ -374,7 +390,16 @@ func (w *world) do(n *simNode, r *Record, step Step, lost bool) {
 		d.version, d.record = n.version, n.record
 		d.f.Node = Node{Unschedulable: n.unschedulable, Foreign: n.unschedulable && !n.ours}
 	case Acquire:
-		for i, h := range w.leases {
+		taken := 0
+		for _, h := range w.leases {
+			if h != "" {
+				taken++
+			}
+		}
+		if w.paused || taken >= n.slots {
+			return
+		}
+		for i, h := range w.leases[:n.slots] {
 			if h == "" && w.slotOf(n) < 0 {
 				w.leases[i] = n.name
 				d.f.Slot.State = SlotHeld
@@ -394,6 +419,13 @@ func (w *world) do(n *simNode, r *Record, step Step, lost bool) {
 	case Spawn:
 		if w.slotOf(n) < 0 { // the fence
 			d.f.Slot.State = SlotGone
+			return
+		}
+		if d.f.Slot.Paused != "" {
+			w.violated(n, "a reboot is ordered although the daemon knows of the pause")
+		}
+		if w.paused { // the fence sees it at the latest
+			d.f.Slot.Paused = "an outage"
 			return
 		}
 		w.order(n, r)
@@ -465,7 +497,7 @@ func (w *world) run() string {
 			return w.broken
 		}
 	}
-	w.faults = false
+	w.faults, w.paused = false, false
 	w.apiOff = time.Time{}
 	for range 3000 {
 		w.tick(10 * time.Second)
@@ -609,6 +641,10 @@ func TestFleetFindsFaults(t *testing.T) {
 				c.Order.By = f.Instance
 				return Next(p, &c, f)
 			}
+			return Next(p, r, f)
+		},
+		"obeys no pause": func(p Policy, r *Record, f Facts) Step {
+			f.Slot.Paused = ""
 			return Next(p, r, f)
 		},
 		"does not clear the request that was served": func(p Policy, r *Record, f Facts) Step {

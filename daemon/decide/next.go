@@ -26,7 +26,7 @@ func Next(p Policy, r *Record, f Facts) Step {
 		return Step{Do: Wait, Reason: Blocked, Message: "the boot ID cannot be read: " + f.Boot.Problem}
 	}
 	if r == nil {
-		return idle(f)
+		return idle(p, f)
 	}
 	if f.Boot.ID == r.BootID && r.Annotated != f.Request.Annotated && f.Request.Wanted {
 		n := *r
@@ -41,7 +41,7 @@ func Next(p Policy, r *Record, f Facts) Step {
 func inPhase(p Policy, r *Record, f Facts) Step {
 	switch r.Phase {
 	case Waiting:
-		return waiting(r, f)
+		return waiting(p, r, f)
 	case Queued:
 		return queued(r, f)
 	case Draining:
@@ -61,14 +61,14 @@ func ourCordon(r *Record, f Facts) bool {
 	return r.Cordoned && f.Node.Unschedulable && !f.Node.Foreign
 }
 
-func idle(f Facts) Step {
+func idle(p Policy, f Facts) Step {
 	switch {
 	case f.Slot.State == SlotHeld:
 		return Step{Do: Release, Reason: Released, Message: "gave up " + f.Slot.Name}
 	case f.Request.Wanted:
 		r := &Record{
 			V: Schema, ID: operationID(f), Phase: Queued, Since: f.Now.UTC(),
-			BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated,
+			BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated, Lock: p.Lock,
 		}
 		if f.Held {
 			r.Phase = Waiting
@@ -86,7 +86,7 @@ func operationID(f Facts) string {
 	return fmt.Sprintf("%s-%s", f.Now.UTC().Format("20060102T150405.000"), boot[:min(8, len(boot))])
 }
 
-func waiting(r *Record, f Facts) Step {
+func waiting(p Policy, r *Record, f Facts) Step {
 	switch {
 	case f.Slot.State == SlotHeld:
 		return Step{Do: Release, Reason: Released, Message: "gave up " + f.Slot.Name}
@@ -106,7 +106,9 @@ func waiting(r *Record, f Facts) Step {
 		}
 		return s
 	default:
-		return Step{Do: Write, Reason: InQueue, Message: "waits for a slot", Record: r.in(Queued, f.Now)}
+		n := r.in(Queued, f.Now)
+		n.Lock = p.Lock
+		return Step{Do: Write, Reason: InQueue, Message: "waits for a slot", Record: n}
 	}
 }
 
@@ -120,6 +122,10 @@ func queued(r *Record, f Facts) Step {
 		return Step{Do: Write, Reason: Held, Message: heldMessage(f), Record: r.in(Waiting, f.Now)}
 	case f.Slot.State == SlotUnknown:
 		return Step{Do: Wait, Reason: InQueue, Message: "waits for a slot", Detail: "looks up its own slot"}
+	case f.Slot.State == SlotHeld && f.Slot.Paused != "":
+		return Step{Do: Release, Reason: Paused, Message: pausedMessage(f)}
+	case f.Slot.Paused != "":
+		return Step{Do: Acquire, Reason: Paused, Message: pausedMessage(f)}
 	case f.Slot.State != SlotHeld:
 		return Step{Do: Acquire, Reason: InQueue, Message: "waits for a slot", Detail: f.Slot.Note}
 	default:
@@ -149,6 +155,8 @@ func heldMessage(f Facts) string {
 	return "held: " + cut(f.Hold, maxWhy)
 }
 
+func pausedMessage(f Facts) string { return "paused: " + cut(f.Slot.Paused, maxWhy) }
+
 // undo puts the node back if the operation has to be given up for a reason that
 // the drain and the order to reboot share.
 func undo(r *Record, f Facts) (Step, bool) {
@@ -165,6 +173,10 @@ func undo(r *Record, f Facts) (Step, bool) {
 		n := r.in(Waiting, f.Now)
 		n.Cordoned, n.Order = false, nil
 		return Step{Do: Restore, Reason: Held, Message: heldMessage(f) + "; the node is put back", Record: n}, true
+	case f.Slot.Paused != "":
+		n := r.in(Waiting, f.Now)
+		n.Cordoned, n.Order = false, nil
+		return Step{Do: Restore, Reason: Paused, Message: pausedMessage(f) + "; the node is put back", Record: n}, true
 	case !f.Node.Unschedulable, r.Cordoned && !ourCordon(r, f):
 		return putBack(r, f, CordonLost, "somebody uncordoned the node"), true
 	}

@@ -9,6 +9,7 @@ const (
 	NotRequired     Reason = "NotRequired"
 	RebootRequested Reason = "RebootRequested"
 	Held            Reason = "Held"
+	Paused          Reason = "Paused"
 	Blocked         Reason = "Blocked"
 	InQueue         Reason = "Queued"
 	SlotAcquired    Reason = "SlotAcquired"
@@ -39,6 +40,7 @@ func Meanings() map[Reason]string {
 		NotRequired:     "Nothing asks for a reboot.",
 		RebootRequested: "A sentinel or the annotation `rebootd.dev/request` asks for a reboot.",
 		Held:            "The annotation `rebootd.dev/hold` is on the Node: it is left alone until that is removed.",
+		Paused:          "The annotation `rebootd.dev/paused` is on a Lease of the lock: no node reboots until that is removed.",
 		Blocked:         "Something that must be known first is not: the boot ID, the boot time or the Node itself cannot be read.",
 		InQueue:         "The node waits for a slot.",
 		SlotAcquired:    "The node holds a slot.",

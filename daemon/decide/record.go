@@ -50,6 +50,9 @@ type Record struct {
 	Cordoned  bool      `json:"cordoned"`  // the cordon is ours, and ours to remove
 	Requested time.Time `json:"requested"` // when the request was first seen
 	Request   string    `json:"request,omitempty"`
+	// Lock is the name of the lock in whose queue the node stands: there may be more
+	// than one in a cluster. "" in records from before there was this field.
+	Lock string `json:"lock,omitempty"`
 	// Annotated says that the annotation rebootd.dev/request was seen before the
 	// boot, and so is served by it; one that comes after it is a new request.
 	Annotated bool `json:"annotated,omitempty"`

@@ -117,6 +117,10 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 	case "slot-taken-away":
 		s.held = false
 		s.f.Slot = Slot{State: SlotGone, Note: "the slot rebootd-0 was deleted"}
+	case "pause":
+		s.f.Slot.Paused = text("why")
+	case "unpause":
+		s.f.Slot.Paused = ""
 	case "admin-cordons":
 		s.f.Node.Unschedulable, s.f.Node.Foreign = true, true
 	case "admin-uncordons":
@@ -186,7 +190,7 @@ func (s *story) rest(t *testing.T) {
 			}
 			s.r = step.Record
 		case Release:
-			s.held, s.f.Slot = false, Slot{State: SlotNone}
+			s.held, s.f.Slot = false, Slot{State: SlotNone, Paused: s.f.Slot.Paused}
 		case Spawn:
 			s.f.Child = Child{Key: s.r.OrderKey(), State: ChildRunning}
 		}

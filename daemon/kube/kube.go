@@ -22,6 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -59,6 +60,9 @@ func New(cfg *rest.Config) (*Client, error) {
 		}
 	}
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	if err := metav1.AddMetaToScheme(s); err != nil {
+		return nil, fmt.Errorf("build the client's scheme: %w", err)
+	}
 
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
@@ -101,6 +105,30 @@ func (c *Client) GetNode(ctx context.Context, name string) (*corev1.Node, error)
 // ListNodes lists Nodes.
 func (c *Client) ListNodes(ctx context.Context, opts metav1.ListOptions) (*corev1.NodeList, error) {
 	return list(ctx, c, c.core, "nodes", "", opts, new(corev1.NodeList))
+}
+
+// ListNodeMetadata lists Nodes without their specs and statuses, which are most of
+// them.
+func (c *Client) ListNodeMetadata(ctx context.Context, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out := new(metav1.PartialObjectMetadataList)
+	err := c.core.Get().Resource("nodes").VersionedParams(&opts, c.codec).
+		SetHeader("Accept", "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").
+		MaxRetries(0).Do(ctx).Into(out)
+	return out, err
+}
+
+// GetNodeUID finds the UID of a Node, "" if there is none of that name.
+func (c *Client) GetNodeUID(ctx context.Context, name string) (types.UID, error) {
+	n, err := c.GetNode(ctx, name)
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return n.UID, nil
 }
 
 // WatchNodes watches Nodes until the server or ctx ends it.

