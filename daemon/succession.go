@@ -23,7 +23,11 @@ const (
 // ask is what this node says of itself when it asks for a slot.
 func (d *Daemon) ask() lock.Ask {
 	_, controlPlane := d.node.labels[controlPlaneLabel]
-	return lock.Ask{UID: d.node.uid, Zone: zoneOf(d.Same, d.node.labels), ControlPlane: controlPlane}
+	phase := d.phase()
+	return lock.Ask{
+		UID: d.node.uid, Zone: zoneOf(d.Same, d.node.labels), ControlPlane: controlPlane,
+		Begun: phase != decide.Idle && phase != decide.Waiting && phase != decide.Queued,
+	}
 }
 
 // zoneOf is what nodes that are down together share, "" without a rule. Nodes

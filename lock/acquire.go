@@ -64,20 +64,12 @@ func (l *Lock) Find(ctx context.Context, ask Ask) (slot string, held bool, err e
 	if err != nil || lease == nil {
 		return "", false, err
 	}
-	return l.complete(ctx, lease)
-}
-
-// complete takes what goes with a slot that is ours, and gives the slot up if it
-// is not to be had.
-func (l *Lock) complete(ctx context.Context, lease *coordinationv1.Lease) (slot string, held bool, err error) {
-	ok, err := l.takeCompanions(ctx)
-	if err != nil {
-		return "", false, err
+	if ask.Begun {
+		_, err := l.takeCompanions(ctx)
+		return lease.Name, err == nil, err
 	}
-	if !ok {
-		return "", false, l.Release(ctx, "")
-	}
-	return lease.Name, true, nil
+	slot, err = l.settle(ctx, v, lease)
+	return slot, slot != "", err
 }
 
 // keepLowest returns the lowest slot that is ours, nil if none is, having given
@@ -157,7 +149,7 @@ func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
 		return "", err
 	}
 	if lease != nil {
-		if name, held, err := l.complete(ctx, lease); err != nil || held {
+		if name, err := l.settle(ctx, v, lease); err != nil || name != "" {
 			return name, err
 		}
 	}
@@ -278,7 +270,8 @@ func (l *Lock) take(ctx context.Context, v *view) (string, error) {
 	return "", nil
 }
 
-// settle makes sure that a slot that was just taken may be kept.
+// settle makes sure that a slot of which no use is made yet may be kept, and takes
+// what goes with it; else it gives the slot up and returns "".
 func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease) (string, error) {
 	if v.leftSlots() && !l.cfg.DryRun {
 		// The slots' own names do not keep the count when some are left from when
@@ -289,17 +282,17 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease)
 			return "", err
 		}
 		if len(fresh.holders()) > l.cfg.Slots {
-			if err := l.Release(ctx, ""); err != nil {
-				return "", err
-			}
-			return "", errTooMany
+			return "", errors.Join(errTooMany, l.Release(ctx, ""))
 		}
 	}
-	name, held, err := l.complete(ctx, lease)
-	if err != nil || held {
-		return name, err
+	ok, err := l.takeCompanions(ctx)
+	if err != nil {
+		return "", err
 	}
-	return "", nil
+	if !ok {
+		return "", l.Release(ctx, "")
+	}
+	return lease.Name, nil
 }
 
 // isRefused says whether an apply failed because another had the slot first.

@@ -100,6 +100,9 @@ type Ask struct {
 	Zone string
 	// ControlPlane: of the nodes that are, only one at a time holds a slot.
 	ControlPlane bool
+	// Begun: the node has begun to make use of the slot that it holds. It keeps it
+	// then, whatever else has changed; Fence has the last word.
+	Begun bool
 }
 
 // ErrPaused says that people have paused the lock.

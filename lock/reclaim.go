@@ -29,7 +29,7 @@ func (l *Lock) reclaim(ctx context.Context, v *view) (name string, again time.Du
 	}
 	for _, i := range v.indexes() {
 		lease := v.leases[i]
-		if i >= l.cfg.Slots || holderOf(lease) == "" || tooNew(lease) || time.Since(v.heard[i]) < l.cfg.Duration/2 {
+		if holderOf(lease) == "" || tooNew(lease) || time.Since(v.heard[i]) < l.cfg.Duration/2 {
 			continue
 		}
 		uid, err := l.cfg.NodeUID(ctx, holderOf(lease))
@@ -46,6 +46,14 @@ func (l *Lock) reclaim(ctx context.Context, v *view) (name string, again time.Du
 		}
 		if left := l.cfg.ReclaimGrace - time.Since(v.goneSince[i]); left > 0 {
 			again = min(again, left)
+			continue
+		}
+		if i >= l.cfg.Slots {
+			// Left from when there were more slots: not ours to hold, but in our way.
+			if err := l.vacate(ctx, lease, ""); err != nil && !isGone(err) {
+				return "", 0, err
+			}
+			l.cfg.Log("cleared %s, which the Node %s had held when it was deleted", lease.Name, holderOf(lease))
 			continue
 		}
 		// Only as it was all the while: any sign of life, and anybody who is quicker,

@@ -50,7 +50,8 @@ func TestOrder(t *testing.T) {
 				}
 			}
 		}
-		if ev.Type == watch.Deleted {
+		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+		if (ended || ev.Type == watch.Deleted) && !slices.Contains(gone, p.Name) {
 			gone = append(gone, p.Name)
 		}
 	}

@@ -702,3 +702,24 @@ func TestSlotsAreLoweredWhileHeld(t *testing.T) {
 		t.Errorf("%d held slots at the same time, want no more than 2", n)
 	}
 }
+
+// The slot of a dead holder that is left from when there were more is cleared, so
+// that it does not count for ever.
+func TestDeadHolderAboveTheSlots(t *testing.T) {
+	b := newBed(t)
+	b.acquire(b.lock("lives", 2))
+	b.acquire(b.lock("dies", 2)) // one of them has slot 1
+	nodes := map[string]types.UID{"lives": "x", "dies": "y"}
+	dead := holder(b.lease(b.name + "-1"))
+	delete(nodes, dead)
+	l, err := lock.New(lock.Config{
+		API: api, Namespace: cluster.Namespace, Name: b.name, Slots: 1, Node: "waiter", Duration: 2 * time.Second, ReclaimGrace: time.Second,
+		NodeUID: func(_ context.Context, node string) (types.UID, error) { return nodes[node], nil },
+	})
+	b.must(err)
+	ch, _ := b.ask(l, lock.Ask{})
+	b.eventually("the dead one's slot is clear", func() bool { return holder(b.lease(b.name+"-1")) == "" })
+	if len(ch) > 0 {
+		t.Error("took a slot while the other is held")
+	}
+}
