@@ -29,15 +29,16 @@ import (
 func main() {
 	write := flag.Bool("write", false, "write the table into the README")
 	idle := flag.Duration("idle", 3*time.Minute, "how long the idle daemon is watched")
+	only := flag.String("only", "", "measure only this: locks")
 	touches := flag.Int("touches", 30, "how often the sentinel is touched")
 	flag.Parse()
-	if err := run(*write, *idle, *touches); err != nil {
+	if err := run(*only, *write, *idle, *touches); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(write bool, idle time.Duration, touches int) error {
+func run(only string, write bool, idle time.Duration, touches int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := cluster.Start(ctx, cluster.Options{})
@@ -50,6 +51,11 @@ func run(write bool, idle time.Duration, touches int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if only == "locks" {
+		table, err := locks(ctx, c, dir)
+		fmt.Print(table)
+		return err
+	}
 	m, err := machine.New(ctx, machine.Options{Cluster: c, Name: "node-1", Dir: dir, Args: []string{"--log-level=info", "--reboot-timeout=24h"}})
 	if err != nil {
 		return err
@@ -60,15 +66,6 @@ func run(write bool, idle time.Duration, touches int) error {
 		return err
 	}
 	if err := m.StartDaemon(); err != nil {
-		return err
-	}
-
-	drainTable, err := drains(ctx, c, dir)
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, drainTable)
-	}
-	manyRow, err := many(ctx, c, dir)
-	if err != nil {
 		return err
 	}
 
@@ -101,6 +98,20 @@ func run(write bool, idle time.Duration, touches int) error {
 	}
 	slices.Sort(took)
 
+	drainTable, err := drains(ctx, c, dir)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, drainTable)
+	}
+	manyRow, err := many(ctx, c, dir)
+	if err != nil {
+		return err
+	}
+
+	lockTable, err := locks(ctx, c, dir)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, lockTable)
+	}
+
 	table := fmt.Sprintf(`| what | measured by `+"`make bench`"+` |
 |---|---|
 | binary, static and stripped | %.1f MB |
@@ -108,9 +119,9 @@ func run(write bool, idle time.Duration, touches int) error {
 | API requests, idle | %d in %s; one watch, on its own Node, which the API server ends each 30 to 60 minutes: 1 to 2 an hour |
 | from touch to the first write at the API server, median of %d (slowest) | %s (%s) |
 `, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1])) + manyRow
-	fmt.Print(table, "\n", drainTable)
+	fmt.Print(table, "\n", drainTable, "\n", lockTable)
 	if write {
-		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable))
+		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable), writeTable("locks", lockTable))
 	}
 	return nil
 }
