@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/kube"
 )
 
@@ -33,8 +34,8 @@ type nodeView struct {
 	uid             types.UID
 	resourceVersion string
 	unschedulable   bool
-	cordonForeign   bool // by the API server's account of who has set it
-	deleting        bool
+	cordonForeign   bool   // by the API server's account of who has set it
+	others          string // who else is at work on it
 	ready           bool
 	readyMessage    string
 	bootID          string
@@ -52,7 +53,6 @@ func viewOf(n *corev1.Node) *nodeView {
 		uid:             n.UID,
 		resourceVersion: n.ResourceVersion,
 		unschedulable:   n.Spec.Unschedulable,
-		deleting:        n.DeletionTimestamp != nil,
 		bootID:          n.Status.NodeInfo.BootID,
 		labels:          n.Labels,
 		operation:       n.Annotations[OperationAnnotation],
@@ -62,6 +62,9 @@ func viewOf(n *corev1.Node) *nodeView {
 	}
 	v.cordonForeign = v.unschedulable && foreignCordon(n.ManagedFields)
 	v.hold, v.held = n.Annotations[HoldAnnotation]
+	if found := gate.Check(n); len(found) > 0 {
+		v.others = found[0].String()
+	}
 	for _, c := range n.Status.Conditions {
 		switch c.Type {
 		case corev1.NodeReady:

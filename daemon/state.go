@@ -95,6 +95,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Request:  decide.RequestOf(sentinelFacts(d.sentinels), d.boot, d.node.request),
 		Held:     d.node.held,
 		Hold:     d.node.hold,
+		Others:   d.node.others,
 		Boot:     d.boot,
 		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended, Foreign: d.node.cordonForeign},
 		Slot:     d.slot,
@@ -152,8 +153,8 @@ func (d *Daemon) readBoot() {
 // health finds out whether the node is healthy, and since when.
 func (d *Daemon) health(now time.Time) {
 	switch {
-	case d.node.deleting:
-		d.ailing = "the Node is being deleted"
+	case d.node.others != "":
+		d.ailing = d.node.others
 	case d.node.bootID != d.boot.ID:
 		d.ailing = "the kubelet has not reported this boot yet"
 	case !d.node.ready:

@@ -15,6 +15,7 @@ import (
 
 	"rebootd.dev/daemon"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/drain"
 )
 
@@ -29,7 +30,7 @@ func TestREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(data)
-	for name, want := range map[string]string{"flags": flagTable(), "reasons": reasonTable(decide.Meanings()), "pod reasons": reasonTable(drain.Meanings()), "metrics": metricTable(t)} {
+	for name, want := range map[string]string{"flags": flagTable(), "reasons": reasonTable(decide.Meanings()), "pod reasons": reasonTable(drain.Meanings()), "metrics": metricTable(t), "others": othersTable()} {
 		block := regexp.MustCompile(`(?s)<!-- ` + name + ` -->\n(.*?)<!-- end -->`)
 		got := block.FindStringSubmatch(text)
 		if got == nil {
@@ -67,6 +68,15 @@ func reasonTable[R ~string](meanings map[R]string) string {
 	b.WriteString("| reason | meaning |\n|---|---|\n")
 	for _, r := range slices.Sorted(maps.Keys(meanings)) {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r, meanings[r])
+	}
+	return b.String()
+}
+
+func othersTable() string {
+	var b strings.Builder
+	b.WriteString("| who | by | is |\n|---|---|---|\n")
+	for _, s := range gate.Signals() {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", s[0], s[1], s[2])
 	}
 	return b.String()
 }

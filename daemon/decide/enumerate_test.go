@@ -111,7 +111,12 @@ func situations(n int, f func(situation)) int {
 		for _, p := range policies {
 			for _, boot := range boots {
 				for _, now := range nows {
-					for bits := range 1 << 4 {
+					for bits := range 1<<4 + 1<<3 {
+						others := ""
+						if bits >= 1<<4 { // another 8 with somebody at work instead of a hold
+							others = "somebody is at work on this node"
+							bits = bits&1 | bits<<1&0xc
+						}
 						for _, slot := range slots {
 							for _, drain := range drains {
 								for _, child := range children {
@@ -121,7 +126,7 @@ func situations(n int, f func(situation)) int {
 										}
 										f(situation{p, r, Facts{
 											Now: now, Instance: "me", Uptime: now.Sub(t0), Boot: boot, Drain: drain, Child: child,
-											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk",
+											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk", Others: others,
 											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0},
 											Slot:         slot,
 											HealthySince: healthy, Ailing: "not Ready",
@@ -187,8 +192,8 @@ var invariants = []struct {
 	{"the reboot command is spawned only for an order that this start of the daemon has written, and only once", func(s situation, step Step) bool {
 		return !(step.Do == Spawn) || (s.phase() == Rebooting && s.r.Order.By == s.f.Instance && !s.ordered())
 	}},
-	{"the reboot command is spawned only while the slot is held, the node cordoned, a reboot asked for and the node not held", func(s situation, step Step) bool {
-		return !(step.Do == Spawn) || (s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Slot.Paused == "")
+	{"the reboot command is spawned only while the slot is held, the node cordoned, a reboot asked for, the node not held and nobody else at work", func(s situation, step Step) bool {
+		return !(step.Do == Spawn) || (s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Others == "" && s.f.Slot.Paused == "")
 	}},
 	{"nothing is ordered on a boot that is not the one of the record", func(s situation, step Step) bool {
 		return !s.rebooted() || (step.Do != Spawn && step.Do != Evict && step.Do != Acquire && step.Do != Cordon)
@@ -214,8 +219,8 @@ var invariants = []struct {
 		begins := step.Do == Cordon || step.Do == Evict || step.Do == Spawn
 		return s.f.Slot.Paused == "" || !begins
 	}},
-	{"pods are evicted only while draining, cordoned, under a slot, with a reboot asked for and the node not held", func(s situation, step Step) bool {
-		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Slot.Paused == "")
+	{"pods are evicted only while draining, cordoned, under a slot, with a reboot asked for, the node not held and nobody else at work", func(s situation, step Step) bool {
+		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Others == "" && s.f.Slot.Paused == "")
 	}},
 	{"the rest of the pods is deleted only by the policy force, and only after the time limit", func(s situation, step Step) bool {
 		forced := s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0

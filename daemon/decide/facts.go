@@ -38,6 +38,7 @@ type Facts struct {
 	Request Request
 	Held    bool   // people want the node left alone
 	Hold    string // and why
+	Others  string // who else is at work on the node, "" if nobody
 
 	Boot Boot
 	Node Node

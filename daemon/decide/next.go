@@ -70,7 +70,7 @@ func idle(p Policy, f Facts) Step {
 			V: Schema, ID: operationID(f), Phase: Queued, Since: f.Now.UTC(),
 			BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated, Lock: p.Lock,
 		}
-		if f.Held {
+		if _, _, ok := closed(f); ok {
 			r.Phase = Waiting
 		}
 		return Step{Do: Write, Reason: RebootRequested, Message: "a reboot is asked for: " + f.Request.Why, Record: r}
@@ -87,6 +87,7 @@ func operationID(f Facts) string {
 }
 
 func waiting(p Policy, r *Record, f Facts) Step {
+	reason, why, shut := closed(f)
 	switch {
 	case f.Slot.State == SlotHeld:
 		return Step{Do: Release, Reason: Released, Message: "gave up " + f.Slot.Name}
@@ -94,8 +95,8 @@ func waiting(p Policy, r *Record, f Facts) Step {
 		return rebootedOtherwise(r)
 	case !f.Request.Wanted:
 		return Step{Do: Write, Reason: Cancelled, Message: "the request for a reboot was withdrawn"}
-	case f.Held:
-		return Step{Do: Wait, Reason: Held, Message: heldMessage(f)}
+	case shut:
+		return Step{Do: Wait, Reason: reason, Message: why}
 	case f.Now.Before(r.NotBefore):
 		s := Step{
 			Do: Wait, Reason: Blocked, Message: "tries again at " + r.NotBefore.UTC().Format(time.RFC3339),
@@ -113,13 +114,14 @@ func waiting(p Policy, r *Record, f Facts) Step {
 }
 
 func queued(r *Record, f Facts) Step {
+	reason, why, shut := closed(f)
 	switch {
 	case f.Boot.ID != r.BootID:
 		return rebootedOtherwise(r)
 	case !f.Request.Wanted:
 		return Step{Do: Write, Reason: Cancelled, Message: "the request for a reboot was withdrawn"}
-	case f.Held:
-		return Step{Do: Write, Reason: Held, Message: heldMessage(f), Record: r.in(Waiting, f.Now)}
+	case shut:
+		return Step{Do: Write, Reason: reason, Message: why, Record: r.in(Waiting, f.Now)}
 	case f.Slot.State == SlotUnknown:
 		return Step{Do: Wait, Reason: InQueue, Message: "waits for a slot", Detail: "looks up its own slot"}
 	case f.Slot.State == SlotHeld && f.Slot.Paused != "":
@@ -148,11 +150,19 @@ func rebootedOtherwise(r *Record) Step {
 	}
 }
 
-func heldMessage(f Facts) string {
-	if f.Hold == "" {
-		return "held by the annotation rebootd.dev/hold"
+// closed says whether a gate of the node's own is closed: people want it left
+// alone, or others are at work on it.
+func closed(f Facts) (reason Reason, why string, shut bool) {
+	switch {
+	case f.Held && f.Hold == "":
+		return Held, "held by the annotation rebootd.dev/hold", true
+	case f.Held:
+		return Held, "held: " + cut(f.Hold, maxWhy), true
+	case f.Others != "":
+		return Blocked, cut(f.Others, maxWhy), true
+	default:
+		return "", "", false
 	}
-	return "held: " + cut(f.Hold, maxWhy)
 }
 
 func pausedMessage(f Facts) string { return "paused: " + cut(f.Slot.Paused, maxWhy) }
@@ -160,6 +170,7 @@ func pausedMessage(f Facts) string { return "paused: " + cut(f.Slot.Paused, maxW
 // undo puts the node back if the operation has to be given up for a reason that
 // the drain and the order to reboot share.
 func undo(r *Record, f Facts) (Step, bool) {
+	reason, why, shut := closed(f)
 	switch {
 	case f.Slot.State == SlotNone || f.Slot.State == SlotGone:
 		m := "the slot was taken away"
@@ -169,10 +180,10 @@ func undo(r *Record, f Facts) (Step, bool) {
 		return putBack(r, f, SlotLost, m), true
 	case !f.Request.Wanted:
 		return Step{Do: Restore, Reason: Cancelled, Message: "the request for a reboot was withdrawn; the node is put back"}, true
-	case f.Held:
+	case shut:
 		n := r.in(Waiting, f.Now)
 		n.Cordoned, n.Order = false, nil
-		return Step{Do: Restore, Reason: Held, Message: heldMessage(f) + "; the node is put back", Record: n}, true
+		return Step{Do: Restore, Reason: reason, Message: why + "; the node is put back", Record: n}, true
 	case f.Slot.Paused != "":
 		n := r.in(Waiting, f.Now)
 		n.Cordoned, n.Order = false, nil

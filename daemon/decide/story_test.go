@@ -117,6 +117,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 	case "slot-taken-away":
 		s.held = false
 		s.f.Slot = Slot{State: SlotGone, Note: "the slot rebootd-0 was deleted"}
+	case "others":
+		s.f.Others = text("who")
 	case "pause":
 		s.f.Slot.Paused = text("why")
 	case "unpause":

@@ -114,3 +114,27 @@ func TestSame(t *testing.T) {
 		}
 	}
 }
+
+// A node at which another operator is at work is left alone: it is not in the
+// queue, and when it drains already it is put back.
+func TestOthersAtWork(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	m := b.machine()
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	b.phase(m, "Draining")
+	b.patch(m, `{"spec":{"taints":[{"key":"medik8s.io/drain","effect":"NoSchedule"}]}}`)
+	n := b.node(m, "put back and blocked", func(n *corev1.Node) bool {
+		return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting" && !n.Spec.Unschedulable
+	})
+	if got := condition(n).Message; !strings.Contains(got, "Node Maintenance Operator") {
+		t.Errorf("the condition says %q", got)
+	}
+	b.released()
+	if calls, _ := m.Orders(); calls != 0 {
+		t.Errorf("the reboot command was called %d times", calls)
+	}
+	b.patch(m, `{"spec":{"taints":null}}`)
+	b.rebooted(m, before)
+}
