@@ -23,7 +23,7 @@ const flushLimit = time.Second
 // act begins what step wants done once, and says whether it began anything. The
 // result comes back to the loop; until then no other step begins.
 func (d *Daemon) act(step decide.Step) bool {
-	if d.DryRun {
+	if d.DryRun && step.Do != decide.Count { // which only reads
 		return d.pretend(step)
 	}
 	switch step.Do {
@@ -40,6 +40,8 @@ func (d *Daemon) act(step decide.Step) bool {
 				d.tell(step)
 			}, nil
 		})
+	case decide.Count:
+		d.count(step)
 	case decide.Spawn:
 		d.spawn(step)
 	default:

@@ -36,6 +36,7 @@ type Locker interface {
 	Keep(ctx context.Context, paused func(why string)) error
 	Fence(ctx context.Context) error
 	Release(ctx context.Context, next string) error
+	Holders(ctx context.Context) ([]lock.Holder, error)
 }
 
 // Drainer empties the node; package drain implements it.

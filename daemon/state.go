@@ -29,6 +29,7 @@ type state struct {
 	apiSince  time.Time
 
 	slot     decide.Slot
+	room     decide.Room
 	slotTask *task
 
 	drain     drain.Progress
@@ -99,6 +100,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Boot:     d.boot,
 		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended, Foreign: d.node.cordonForeign},
 		Slot:     d.slot,
+		Room:     d.room,
 		Drain: decide.Drain{
 			Key: d.drainKey, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
 		},

@@ -135,7 +135,7 @@ func (d *Daemon) acquire(ctx context.Context, ask lock.Ask) func() {
 			return
 		}
 		d.apiUp()
-		d.slot = decide.Slot{State: decide.SlotHeld, Name: name}
+		d.slot, d.room = decide.Slot{State: decide.SlotHeld, Name: name}, decide.Room{}
 		d.tell(decide.Step{Reason: decide.SlotAcquired, Message: "holds " + name})
 	}
 }

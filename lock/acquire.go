@@ -51,6 +51,15 @@ func (w Waiting) String() string {
 	return "held: " + strings.Join(parts, ", ")
 }
 
+// Holders are those that hold slots now.
+func (l *Lock) Holders(ctx context.Context) ([]Holder, error) {
+	v, err := l.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.holders(), nil
+}
+
 // Find looks up the slot that is ours already, after a restart or a lost answer,
 // and makes sure of what goes with it. Of more than one slot, which a change of
 // the number of slots can lead to, it keeps the lowest and gives up the others.

@@ -27,6 +27,7 @@ type config struct {
 	LockName           string
 	Slots              int
 	Same               string
+	MaxUnavailable     string
 	Drain              bool
 	DrainTimeout       time.Duration
 	DrainTimeoutPolicy decide.TimeoutPolicy
@@ -97,6 +98,10 @@ func options() []option {
 			get: func(c *config) any { return c.Slots },
 		},
 		text("same", "", "none", "a node label, such as `topology.kubernetes.io/zone`: nodes that are down together share its value", func(c *config) *string { return &c.Same }, checkLabel),
+		text("max-unavailable", "", "no limit", "how many nodes may be unavailable at once, for whatever reason, this one included: a number, or a percentage such as `10%`", func(c *config) *string { return &c.MaxUnavailable }, func(v string) error {
+			_, err := decide.ParseLimit(v)
+			return err
+		}),
 		boolean("drain", "true", "`false`: cordon and reboot without draining", func(c *config) *bool { return &c.Drain }),
 		span("drain-timeout", "30m", "how long a drain may take; `0` = no limit", func(c *config) *time.Duration { return &c.DrainTimeout }, 0),
 		{

@@ -110,11 +110,15 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	if err != nil {
 		return nil, err
 	}
+	limit, err := decide.ParseLimit(cfg.MaxUnavailable)
+	if err != nil {
+		return nil, err
+	}
 	beat := watchdog(log)
 	return daemon.New(daemon.Config{
 		NodeName: cfg.NodeName, Same: cfg.Same,
 		Policy: decide.Policy{
-			Lock:  cfg.LockName,
+			Lock: cfg.LockName, MaxUnavailable: limit,
 			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
 		},

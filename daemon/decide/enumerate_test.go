@@ -105,7 +105,14 @@ func situations(n int, f func(situation)) int {
 	count := 0
 	for _, r := range records() {
 		policies := policies
-		if r == nil || r.Phase != Draining {
+		rooms := []Room{{}}
+		switch {
+		case r != nil && r.Phase == Queued:
+			limited := policy
+			limited.MaxUnavailable = Limit{Number: 1}
+			policies = []Policy{policy, limited}
+			rooms = append(rooms, Room{Key: r.DrainKey(), OK: true}, Room{Key: r.DrainKey(), Why: "too many"})
+		case r == nil || r.Phase != Draining:
 			policies = policies[:1] // they are about the drain
 		}
 		for _, p := range policies {
@@ -120,7 +127,8 @@ func situations(n int, f func(situation)) int {
 						for _, slot := range slots {
 							for _, drain := range drains {
 								for _, child := range children {
-									for _, healthy := range []time.Time{{}, now.Add(-time.Second), now.Add(-time.Hour)} {
+									for at := range 3 * len(rooms) {
+										healthy := []time.Time{{}, now.Add(-time.Second), now.Add(-time.Hour)}[at%3]
 										if count++; count%n != 0 {
 											continue
 										}
@@ -129,6 +137,7 @@ func situations(n int, f func(situation)) int {
 											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk", Others: others,
 											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0},
 											Slot:         slot,
+											Room:         rooms[at/3],
 											HealthySince: healthy, Ailing: "not Ready",
 										}})
 									}
@@ -218,6 +227,9 @@ var invariants = []struct {
 	{"while the lock is paused, nothing is begun and no slot is kept that is not needed to finish", func(s situation, step Step) bool {
 		begins := step.Do == Cordon || step.Do == Evict || step.Do == Spawn
 		return s.f.Slot.Paused == "" || !begins
+	}},
+	{"a node is cordoned only when the limit of unavailable nodes has room for it", func(s situation, step Step) bool {
+		return step.Do != Cordon || !s.p.MaxUnavailable.IsSet() || s.f.Room.Key == s.r.DrainKey() && s.f.Room.OK
 	}},
 	{"pods are evicted only while draining, cordoned, under a slot, with a reboot asked for, the node not held and nobody else at work", func(s situation, step Step) bool {
 		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Others == "" && s.f.Slot.Paused == "")

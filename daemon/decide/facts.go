@@ -10,6 +10,7 @@ import (
 // Policy is what the configuration says about an operation.
 type Policy struct {
 	Lock           string        // its name
+	MaxUnavailable Limit         // of nodes, for whatever reason
 	Drain          bool          // false: cordon and reboot without draining
 	DrainTimeout   time.Duration // from the cordon; 0: no limit
 	OnDrainTimeout TimeoutPolicy
@@ -43,6 +44,7 @@ type Facts struct {
 	Boot Boot
 	Node Node
 	Slot Slot
+	Room Room
 
 	Drain Drain
 	Child Child
@@ -84,6 +86,13 @@ type Slot struct {
 	Name   string
 	Note   string // who holds it instead, or whom we wait for
 	Paused string // why people have paused the lock, while it is held; "" when they have not
+}
+
+// Room is whether the limit of unavailable nodes leaves room for this one.
+type Room struct {
+	Key string // when it was looked for: [Record.DrainKey]
+	OK  bool
+	Why string // there is none
 }
 
 // Drain is the progress of one drain.

@@ -43,7 +43,7 @@ func inPhase(p Policy, r *Record, f Facts) Step {
 	case Waiting:
 		return waiting(p, r, f)
 	case Queued:
-		return queued(r, f)
+		return queued(p, r, f)
 	case Draining:
 		return draining(p, r, f)
 	case Rebooting:
@@ -113,7 +113,7 @@ func waiting(p Policy, r *Record, f Facts) Step {
 	}
 }
 
-func queued(r *Record, f Facts) Step {
+func queued(p Policy, r *Record, f Facts) Step {
 	reason, why, shut := closed(f)
 	switch {
 	case f.Boot.ID != r.BootID:
@@ -130,6 +130,14 @@ func queued(r *Record, f Facts) Step {
 		return Step{Do: Acquire, Reason: Paused, Message: pausedMessage(f)}
 	case f.Slot.State != SlotHeld:
 		return Step{Do: Acquire, Reason: InQueue, Message: "waits for a slot", Detail: f.Slot.Note}
+	case p.MaxUnavailable.IsSet() && f.Room.Key != r.DrainKey():
+		return Step{Do: Count, Reason: InQueue, Message: "waits for a slot", Detail: "holds one, counts the nodes that are unavailable"}
+	case p.MaxUnavailable.IsSet() && !f.Room.OK:
+		// The slot is given up meanwhile: another node may be allowed to go.
+		n := r.in(Waiting, f.Now)
+		n.NotBefore = f.Now.Add(firstPause).UTC().Truncate(time.Second)
+		n.Failure = &Failure{Reason: Blocked, Message: cut(f.Room.Why, maxWhy)}
+		return Step{Do: Write, Reason: Blocked, Message: f.Room.Why, Record: n}
 	default:
 		n := r.in(Draining, f.Now)
 		n.Cordoned = !f.Node.Unschedulable

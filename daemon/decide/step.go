@@ -19,6 +19,7 @@ const (
 	Acquire Action = "acquire" // stand in the queue for a slot
 	Release Action = "release" // give up the slot
 	Evict   Action = "drain"   // drain the node
+	Count   Action = "count"   // find out whether the limit of unavailable nodes leaves room
 	Spawn   Action = "spawn"   // make sure of the slot, then start the reboot command
 )
 

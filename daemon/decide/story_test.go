@@ -90,6 +90,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 	case "policy":
 		for _, a := range d.CmdArgs {
 			switch a.Key {
+			case "max-unavailable":
+				s.p.MaxUnavailable, _ = ParseLimit(a.Vals[0])
 			case "drain":
 				s.p.Drain = a.Vals[0] == "true"
 			case "on-timeout":
@@ -117,6 +119,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 	case "slot-taken-away":
 		s.held = false
 		s.f.Slot = Slot{State: SlotGone, Note: "the slot rebootd-0 was deleted"}
+	case "room":
+		s.f.Room = Room{Key: s.r.DrainKey(), OK: d.HasArg("ok"), Why: text("why")}
 	case "others":
 		s.f.Others = text("who")
 	case "pause":
@@ -168,7 +172,7 @@ func (s *story) rest(t *testing.T) {
 		}
 		line := fmt.Sprintf("%-9s  %-7s  %-15s  %s\n", phase, step.Do, step.Reason, step.Message)
 		switch step.Do {
-		case Wait, Acquire, Evict:
+		case Wait, Acquire, Evict, Count:
 			if line != s.shown {
 				s.out.WriteString(line)
 			}

@@ -138,3 +138,25 @@ func TestOthersAtWork(t *testing.T) {
 	b.patch(m, `{"spec":{"taints":null}}`)
 	b.rebooted(m, before)
 }
+
+// The limit of unavailable nodes keeps a node from going while another is
+// unavailable for whatever reason; one that is so itself may go.
+func TestMaxUnavailable(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 3*time.Minute)
+	m, sick := b.machine("--max-unavailable=1"), b.stopped()
+	b.patch(sick, `{"spec":{"unschedulable":true}}`)
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	n := b.node(m, "blocked and as it was", func(n *corev1.Node) bool {
+		return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting" && !n.Spec.Unschedulable
+	})
+	if got := condition(n).Message; !strings.Contains(got, "unavailable already") || !strings.Contains(got, "no more than 1 may be") {
+		t.Errorf("the condition says %q", got)
+	}
+	b.released()
+	b.patch(m, `{"spec":{"unschedulable":true}}`)
+	b.node(m, "rebooted, and cordoned still", func(n *corev1.Node) bool {
+		return n.Status.NodeInfo.BootID != before && n.Annotations["rebootd.dev/operation"] == "" && n.Spec.Unschedulable
+	})
+}
