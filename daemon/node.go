@@ -46,6 +46,27 @@ type nodeView struct {
 	request         string
 	condition       *corev1.NodeCondition
 	labels          map[string]string
+	protections     map[string]string // those that it has, with their values
+}
+
+// protections are the annotations that keep autoscalers from taking away a node
+// that is empty only because it was drained.
+var protections = []string{
+	"cluster-autoscaler.kubernetes.io/scale-down-disabled",
+	"karpenter.sh/do-not-disrupt",
+}
+
+// protected is the value of those that are set here.
+const protected = "true"
+
+func (v *nodeView) unprotected() []string {
+	var out []string
+	for _, k := range protections {
+		if _, ok := v.protections[k]; !ok {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 func viewOf(n *corev1.Node) *nodeView {
@@ -55,12 +76,18 @@ func viewOf(n *corev1.Node) *nodeView {
 		unschedulable:   n.Spec.Unschedulable,
 		bootID:          n.Status.NodeInfo.BootID,
 		labels:          n.Labels,
+		protections:     map[string]string{},
 		operation:       n.Annotations[OperationAnnotation],
 		report:          n.Annotations[ReportAnnotation],
 		request:         n.Annotations[RequestAnnotation],
 		readyMessage:    "the kubelet has not said so yet",
 	}
 	v.cordonForeign = v.unschedulable && foreignCordon(n.ManagedFields)
+	for _, k := range protections {
+		if value, ok := n.Annotations[k]; ok {
+			v.protections[k] = value
+		}
+	}
 	v.hold, v.held = n.Annotations[HoldAnnotation]
 	if found := gate.Check(n); len(found) > 0 {
 		v.others = found[0].String()

@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,6 +51,7 @@ func (d *Daemon) recordPatch(step decide.Step, condition *corev1.NodeCondition) 
 		s := string(data)
 		p.Metadata.Annotations[OperationAnnotation] = &s
 	}
+	d.protect(p.Metadata.Annotations, step.Record)
 	if step.ClearRequest && d.node.request != "" {
 		p.Metadata.Annotations[RequestAnnotation] = nil
 	}
@@ -72,6 +74,29 @@ func (d *Daemon) recordPatch(step decide.Step, condition *corev1.NodeCondition) 
 	}
 	data, err := json.Marshal(p)
 	return data, subresources, err
+}
+
+// protect sets the annotations that the new record says are ours, and removes
+// those that only the old one does and that nobody has changed.
+func (d *Daemon) protect(annotations map[string]*string, after *decide.Record) {
+	var before, now []string
+	if d.record != nil {
+		before = d.record.Protected
+	}
+	if after != nil {
+		now = after.Protected
+	}
+	for _, k := range protections {
+		was, is := slices.Contains(before, k), slices.Contains(now, k)
+		value, there := d.node.protections[k]
+		switch {
+		case is && !was && !there:
+			annotations[k] = new(string)
+			*annotations[k] = protected
+		case was && !is && value == protected:
+			annotations[k] = nil
+		}
+	}
 }
 
 // statusPatch sets the condition and, where it is due, the report.

@@ -98,7 +98,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Hold:     d.node.hold,
 		Others:   d.node.others,
 		Boot:     d.boot,
-		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended, Foreign: d.node.cordonForeign},
+		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended, Foreign: d.node.cordonForeign, Unprotected: d.node.unprotected()},
 		Slot:     d.slot,
 		Room:     d.room,
 		Drain: decide.Drain{

@@ -40,7 +40,7 @@ func records() []*Record {
 	for _, cordoned := range []bool{false, true} {
 		with := func(p Phase, order *Order, failure *Failure) {
 			r := base(p)
-			r.Cordoned, r.Order, r.Failure = cordoned, order, failure
+			r.Cordoned, r.Order, r.Failure, r.Protected = cordoned, order, failure, []string{"b"}
 			out = append(out, r)
 		}
 		with(Draining, nil, nil)
@@ -135,7 +135,7 @@ func situations(n int, f func(situation)) int {
 										f(situation{p, r, Facts{
 											Now: now, Instance: "me", Uptime: now.Sub(t0), Boot: boot, Drain: drain, Child: child,
 											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk", Others: others,
-											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0},
+											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0, Unprotected: []string{"a"}},
 											Slot:         slot,
 											Room:         rooms[at/3],
 											HealthySince: healthy, Ailing: "not Ready",
@@ -227,6 +227,20 @@ var invariants = []struct {
 	{"while the lock is paused, nothing is begun and no slot is kept that is not needed to finish", func(s situation, step Step) bool {
 		begins := step.Do == Cordon || step.Do == Evict || step.Do == Spawn
 		return s.f.Slot.Paused == "" || !begins
+	}},
+	{"what protects the node from autoscalers is ours from the cordon until it is put back", func(s situation, step Step) bool {
+		switch {
+		case step.Do != Write && step.Do != Cordon && step.Do != Restore:
+			return true
+		case step.Record == nil:
+			return step.Do == Restore || s.r == nil || len(s.r.Protected) == 0
+		case step.Do == Cordon:
+			return slices.Equal(step.Record.Protected, s.f.Node.Unprotected)
+		case step.Do == Restore:
+			return len(step.Record.Protected) == 0
+		default:
+			return s.r == nil || slices.Equal(step.Record.Protected, s.r.Protected)
+		}
 	}},
 	{"a node is cordoned only when the limit of unavailable nodes has room for it", func(s situation, step Step) bool {
 		return step.Do != Cordon || !s.p.MaxUnavailable.IsSet() || s.f.Room.Key == s.r.DrainKey() && s.f.Room.OK

@@ -67,6 +67,9 @@ type Node struct {
 	// Foreign says that the cordon was set by somebody else, by what the API
 	// server knows of who has set it.
 	Foreign bool
+	// Unprotected are the annotations that protect a node from autoscalers and that
+	// this one has not.
+	Unprotected []string
 }
 
 // SlotState is what is known of the slot of this node.

@@ -34,7 +34,12 @@ func Next(p Policy, r *Record, f Facts) Step {
 		return Step{Do: Write, Reason: RebootRequested, Message: "a reboot is asked for: " + f.Request.Why, Record: &n}
 	}
 	s := inPhase(p, r, f)
-	s.Uncordon = s.Do == Restore && ourCordon(r, f)
+	if s.Do == Restore {
+		s.Uncordon = ourCordon(r, f)
+		if s.Record != nil {
+			s.Record.Protected = nil
+		}
+	}
 	return s
 }
 
@@ -141,6 +146,7 @@ func queued(p Policy, r *Record, f Facts) Step {
 	default:
 		n := r.in(Draining, f.Now)
 		n.Cordoned = !f.Node.Unschedulable
+		n.Protected = f.Node.Unprotected
 		m := "cordoned by rebootd"
 		if !n.Cordoned {
 			m = "was cordoned already and will stay so"

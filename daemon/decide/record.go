@@ -57,6 +57,10 @@ type Record struct {
 	// boot, and so is served by it; one that comes after it is a new request.
 	Annotated bool `json:"annotated,omitempty"`
 
+	// Protected are the annotations by which the node is protected from autoscalers
+	// while it is cordoned, and which are ours to remove.
+	Protected []string `json:"protected,omitempty"`
+
 	Attempts  int       `json:"attempts,omitempty"` // that have failed and were undone
 	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them
 	Failure   *Failure  `json:"failure,omitempty"`  // why the last one failed, or why it halted

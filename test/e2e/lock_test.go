@@ -160,3 +160,28 @@ func TestMaxUnavailable(t *testing.T) {
 		return n.Status.NodeInfo.BootID != before && n.Annotations["rebootd.dev/operation"] == "" && n.Spec.Unschedulable
 	})
 }
+
+// While it is cordoned the node is protected from autoscalers, which take empty
+// nodes away; what people had set for the same is left as it was.
+func TestProtectedFromAutoscalers(t *testing.T) {
+	t.Parallel()
+	const autoscaler, karpenter = "cluster-autoscaler.kubernetes.io/scale-down-disabled", "karpenter.sh/do-not-disrupt"
+	b := newBed(t, 2*time.Minute)
+	m := b.machine()
+	b.patch(m, fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}}}`, karpenter))
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	b.node(m, "cordoned and protected", func(n *corev1.Node) bool {
+		if n.Spec.Unschedulable != (n.Annotations[autoscaler] == "true") {
+			t.Errorf("cordoned %t, and protected %q", n.Spec.Unschedulable, n.Annotations[autoscaler])
+		}
+		return n.Spec.Unschedulable
+	})
+	n := b.rebooted(m, before)
+	if _, ok := n.Annotations[autoscaler]; ok {
+		t.Error("the protection that rebootd had set is left behind")
+	}
+	if n.Annotations[karpenter] != "true" {
+		t.Error("the protection that people had set is gone")
+	}
+}
