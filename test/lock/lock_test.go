@@ -461,8 +461,10 @@ func TestPause(t *testing.T) {
 	if why := <-told; why != "an outage" {
 		t.Errorf("the holder is told %q", why)
 	}
-	if len(ch) > 0 {
-		t.Error("a slot was taken during the pause")
+	select {
+	case <-ch:
+		t.Fatal("a slot was taken during the pause")
+	case <-time.After(time.Second): // ten times as long as it takes to try
 	}
 	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":null}}}`)
 	b.gets(ch)
@@ -642,6 +644,36 @@ func TestSignOfLife(t *testing.T) {
 	for range 4 {
 		<-looked
 		b.must(holderLock.Fence(b.ctx))
+	}
+	if len(ch) > 0 {
+		t.Error("the slot was taken from a holder that lives")
+	}
+}
+
+// deaf is an API server whose watches tell nothing.
+type deaf struct{ lock.API }
+
+func (deaf) WatchLeases(context.Context, string, metav1.ListOptions) (watch.Interface, error) {
+	return watch.NewFake(), nil
+}
+
+// A sign of life that the waiter has not seen keeps the slot, too: the API server
+// has seen it.
+func TestSignOfLifeThatWasNotSeen(t *testing.T) {
+	b := newBed(t)
+	holderLock := b.lock("holder", 1)
+	b.acquire(holderLock)
+	looked := make(chan struct{})
+	l, err := lock.New(lock.Config{
+		API: deaf{api}, Namespace: cluster.Namespace, Name: b.name, Slots: 1, Node: "waiter", Duration: 2 * time.Second, ReclaimGrace: 10 * time.Millisecond,
+		NodeUID: func(context.Context, string) (types.UID, error) { looked <- struct{}{}; return "", nil },
+	})
+	b.must(err)
+	ch, _ := b.ask(l, lock.Ask{})
+	for range 3 {
+		<-looked
+		b.must(holderLock.Fence(b.ctx))
+		<-looked // after the grace, and right before it would take the slot
 	}
 	if len(ch) > 0 {
 		t.Error("the slot was taken from a holder that lives")
