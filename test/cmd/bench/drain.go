@@ -73,9 +73,6 @@ func drains(ctx context.Context, c *cluster.Cluster, dir string) (string, error)
 		if over := ours.took - max(ours.ideal, drain.DefaultMinWait); over > ours.ideal/10 {
 			return table, fmt.Errorf("%s: took %s where %s would do: more than a tenth over the ideal", w.name, ours.took, ours.ideal)
 		}
-		if w.budget && ratio < 4 {
-			return table, fmt.Errorf("%s: only %.1f times as fast as kubectl drain", w.name, ratio)
-		}
 	}
 	return table, nil
 }

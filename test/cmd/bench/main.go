@@ -54,6 +54,9 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 	if only == "locks" {
 		table, err := locks(ctx, c, dir)
 		fmt.Print(table)
+		if err == nil && write {
+			err = writeTable("locks", table)
+		}
 		return err
 	}
 	m, err := machine.New(ctx, machine.Options{Cluster: c, Name: "node-1", Dir: dir, Args: []string{"--log-level=info", "--reboot-timeout=24h"}})
