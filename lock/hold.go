@@ -30,6 +30,10 @@ func (l *Lock) Fence(ctx context.Context) error {
 	for _, c := range l.companions() {
 		err := l.applyCompanion(ctx, c, nil)
 		if isRefused(err) {
+			// Without it the slot is of no use to us, and may be to others.
+			if err := l.Release(ctx, ""); err != nil {
+				return err
+			}
 			return &LostError{Slot: c.lease, How: "is held by another", Holder: v.companion(c)}
 		}
 		if err != nil {

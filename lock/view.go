@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -165,7 +166,7 @@ func reason(s string) string {
 	if s == "" {
 		return "no reason is given"
 	}
-	return s[:min(len(s), maxReason)]
+	return strings.ToValidUTF8(s[:min(len(s), maxReason)], "")
 }
 
 func (v *view) waiting() Waiting {
