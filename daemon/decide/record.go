@@ -127,7 +127,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"annotated", "attempts", "notBefore", "failure", "order",
+	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order",
 }
 
 func (r *Record) check() error {

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,20 @@ func TestRecordOfSchema1(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("written back, it has changed, though fields that are not known must be kept (-before +after):\n%s", diff)
+	}
+}
+
+// A field that is cleared must be gone from what is written, and not come back from
+// what is kept of fields that are not known.
+func TestEveryFieldIsKnown(t *testing.T) {
+	var tags []string
+	for f := range reflect.TypeFor[Record]().Fields() {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag != "" {
+			tags = append(tags, tag)
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(tags)), slices.Sorted(slices.Values(knownFields))); diff != "" {
+		t.Errorf("fields of the record, and those that are known (-fields +known):\n%s", diff)
 	}
 }
 
