@@ -12,6 +12,7 @@ import (
 
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/nodelease"
 )
 
 // publishPause lies between two writes that only tell people something.
@@ -23,23 +24,16 @@ const flushLimit = time.Second
 // act begins what step wants done once, and says whether it began anything. The
 // result comes back to the loop; until then no other step begins.
 func (d *Daemon) act(step decide.Step) bool {
-	if d.DryRun && step.Do != decide.Count { // which only reads
+	if d.DryRun && !reads(step.Do) {
 		return d.pretend(step)
 	}
 	switch step.Do {
 	case decide.Write, decide.Cordon, decide.Restore:
 		d.write(step)
 	case decide.Release:
-		name, zone := d.slot.Name, zoneOf(d.Same, d.node.labels)
-		d.step(step, func(ctx context.Context) (func(), error) {
-			if err := d.Lock.Release(ctx, d.successor(ctx, zone)); err != nil {
-				return nil, fmt.Errorf("release the slot %s: %w", name, err)
-			}
-			return func() {
-				d.slot = decide.Slot{State: decide.SlotNone}
-				d.tell(step)
-			}, nil
-		})
+		d.release(step)
+	case decide.Take, decide.Look:
+		d.take(step)
 	case decide.Count:
 		d.count(step)
 	case decide.Spawn:
@@ -48,6 +42,11 @@ func (d *Daemon) act(step decide.Step) bool {
 		return false
 	}
 	return true
+}
+
+// reads says whether a step changes nothing outside, in a dry run.
+func reads(a decide.Action) bool {
+	return a == decide.Count || a == decide.Take || a == decide.Look
 }
 
 // step runs do in the background and then done in the loop.
@@ -163,6 +162,7 @@ func (d *Daemon) patchNode(ctx context.Context, data []byte, subresources ...str
 // return. The record says already that it is about to happen.
 func (d *Daemon) spawn(step decide.Step) {
 	key := d.record.OrderKey()
+	lease := d.nodeLease.State == decide.LeaseHeld
 	log := d.Log.With().Str("operation", d.record.ID).Int("try", d.record.Order.Try).Logger()
 	if d.told.Reason != step.Reason {
 		d.tell(step) // now: the machine may be gone in a moment
@@ -171,6 +171,13 @@ func (d *Daemon) spawn(step decide.Step) {
 		flush, cancel := context.WithTimeout(ctx, flushLimit)
 		d.events.flush(flush)
 		cancel()
+		if lease {
+			if err := d.NodeLease.Renew(ctx); errors.Is(err, nodelease.ErrLost) {
+				return func() { d.loseLease(err) }, nil
+			} else if err != nil {
+				return nil, fmt.Errorf("renew the node lease before the reboot: %w", err)
+			}
+		}
 		if err := d.Lock.Fence(ctx); err != nil {
 			var paused *lock.PausedError
 			switch {

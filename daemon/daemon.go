@@ -56,7 +56,7 @@ type Child interface {
 	Result() reboot.Result
 }
 
-// Config is what a daemon is made of. All fields are needed.
+// Config is what a daemon is made of. All fields but NodeLease are needed.
 type Config struct {
 	NodeName string
 	Policy   decide.Policy
@@ -64,6 +64,7 @@ type Config struct {
 
 	API       NodeAPI
 	Lock      Locker
+	NodeLease NodeLeaser // nil exactly if the policy says that it is off
 	Drain     Drainer
 	Host      Host
 	Sentinels <-chan sentinel.State
@@ -101,6 +102,8 @@ func New(c Config) (*Daemon, error) {
 	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil ||
 		c.Status == nil || c.Alive == nil || c.Metrics == nil:
 		return nil, errors.New("make a daemon: a part of its configuration is missing")
+	case (c.NodeLease == nil) != (c.Policy.NodeLease == decide.LeaseOff):
+		return nil, errors.New("make a daemon: the policy and what there is of a node lease do not go together")
 	}
 	d := &Daemon{
 		Config:   c,

@@ -14,6 +14,7 @@ func (d *Daemon) pretend(step decide.Step) bool {
 		d.record, d.pretended = step.Record, false
 	case decide.Release:
 		d.slot = decide.Slot{State: decide.SlotNone}
+		d.nodeLease = decide.NodeLease{State: decide.LeaseFree, At: d.now()}
 	case decide.Spawn:
 		d.child = decide.Child{Key: d.record.OrderKey(), State: decide.ChildRunning}
 	default:

@@ -145,7 +145,7 @@ func (d *Daemon) seeNode(n *corev1.Node) {
 	}
 	if d.node != nil && d.node.uid != v.uid {
 		d.Log.Warn().Str("node", d.NodeName).Msg("the Node is another one of the same name; begins anew with it")
-		d.slot = decide.Slot{}
+		d.slot, d.nodeLease = decide.Slot{}, decide.NodeLease{}
 	}
 	if d.node == nil || d.node.operation != v.operation {
 		d.record, d.recordErr = nil, nil

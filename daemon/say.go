@@ -12,7 +12,7 @@ import (
 // troubles are the reasons that somebody should look at: Warning Events, and a
 // log line at level warn.
 var troubles = []decide.Reason{
-	decide.Blocked, decide.SlotLost, decide.CordonLost, decide.DrainBlocked, decide.DrainTimedOut,
+	decide.Blocked, decide.SlotLost, decide.NodeLeaseLost, decide.CordonLost, decide.DrainBlocked, decide.DrainTimedOut,
 	decide.RebootFailed, decide.RebootOverdue, decide.Unhealthy, decide.RecordTooNew, decide.RecordInvalid,
 	decide.APIUnreachable,
 }

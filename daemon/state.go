@@ -32,6 +32,10 @@ type state struct {
 	room     decide.Room
 	slotTask *task
 
+	nodeLease decide.NodeLease
+	leaseTask *task
+	leaseTold string // why there is none, as it was said in the log
+
 	drain     drain.Progress
 	drainKey  string // which drain it is
 	drainTask *task
@@ -100,7 +104,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Boot:     d.boot,
 		Node:     decide.Node{Unschedulable: d.node.unschedulable || d.pretended, Foreign: d.node.cordonForeign, Unprotected: d.node.unprotected()},
 		Slot:     d.slot,
-		Room:     d.room,
+		Room:     d.room, NodeLease: d.nodeLease,
 		Drain: decide.Drain{
 			Key: d.drainKey, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
 		},
@@ -157,6 +161,8 @@ func (d *Daemon) health(now time.Time) {
 	switch {
 	case d.node.others != "":
 		d.ailing = d.node.others
+	case d.nodeLease.State == decide.LeaseForeign:
+		d.ailing = d.nodeLease.Why
 	case d.node.bootID != d.boot.ID:
 		d.ailing = "the kubelet has not reported this boot yet"
 	case !d.node.ready:

@@ -23,6 +23,8 @@ const (
 	findSlot taskKind = iota
 	acquireSlot
 	keepSlot
+	findLease
+	keepLease
 	drainNode
 )
 
@@ -43,7 +45,7 @@ func (d *Daemon) begin(kind taskKind, run func(ctx context.Context) (done func()
 // that it does not. It says whether none of the latter is left, so that a step
 // may begin: pods are no longer evicted when the node is uncordoned.
 func (d *Daemon) keepTasks(step decide.Step) (idle bool) {
-	return d.keepSlotTask(step) && d.keepDrainTask(step)
+	return d.keepSlotTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step)
 }
 
 func (d *Daemon) keepSlotTask(step decide.Step) bool {
@@ -136,6 +138,9 @@ func (d *Daemon) acquire(ctx context.Context, ask lock.Ask) func() {
 		}
 		d.apiUp()
 		d.slot, d.room = decide.Slot{State: decide.SlotHeld, Name: name}, decide.Room{}
+		if d.nodeLease.State == decide.LeaseUnavailable {
+			d.nodeLease.State = decide.LeaseFree // asked for anew: medik8s may have come since
+		}
 		d.tell(decide.Step{Reason: decide.SlotAcquired, Message: "holds " + name})
 	}
 }

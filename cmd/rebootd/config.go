@@ -28,6 +28,9 @@ type config struct {
 	Slots              int
 	Same               string
 	MaxUnavailable     string
+	NodeLease          decide.LeaseMode
+	NodeLeaseNamespace string
+	NodeLeaseDuration  time.Duration
 	Drain              bool
 	DrainTimeout       time.Duration
 	DrainTimeoutPolicy decide.TimeoutPolicy
@@ -102,6 +105,16 @@ func options() []option {
 			_, err := decide.ParseLimit(v)
 			return err
 		}),
+		{
+			flag: "node-lease", def: string(decide.LeaseAuto), usage: "the node lease that medik8s' operators respect: `off`; `auto`, taken where it can be had; `required`, no reboot without it",
+			set: func(c *config, v string) error {
+				c.NodeLease = decide.LeaseMode(v)
+				return oneOf(v, string(decide.LeaseOff), string(decide.LeaseAuto), string(decide.LeaseRequired))
+			},
+			get: func(c *config) any { return string(c.NodeLease) },
+		},
+		text("node-lease-namespace", "medik8s-leases", "", "where the node leases are", func(c *config) *string { return &c.NodeLeaseNamespace }, checkNamespace),
+		span("node-lease-duration", "30m", "how long the node may go without a sign of life, from the order to reboot until the daemon runs again, before others may take care of it", func(c *config) *time.Duration { return &c.NodeLeaseDuration }, time.Minute),
 		boolean("drain", "true", "`false`: cordon and reboot without draining", func(c *config) *bool { return &c.Drain }),
 		span("drain-timeout", "30m", "how long a drain may take; `0` = no limit", func(c *config) *time.Duration { return &c.DrainTimeout }, 0),
 		{

@@ -25,6 +25,7 @@ func TestDefaults(t *testing.T) {
 	want := &config{
 		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed"}, LockName: "rebootd", Slots: 1,
 		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, VolumeTimeout: 2 * time.Minute,
+		NodeLease: decide.LeaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
 		RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
 		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, MetricsAddress: ":9650", LogLevel: "info", LogFormat: "json",
 	}

@@ -28,6 +28,7 @@ import (
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/drain"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/nodelease"
 	"rebootd.dev/reboot"
 )
 
@@ -110,6 +111,13 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	if err != nil {
 		return nil, err
 	}
+	var nodeLease daemon.NodeLeaser // not a nil *Lease in a non-nil interface
+	if cfg.NodeLease != decide.LeaseOff {
+		nodeLease, err = nodelease.New(nodelease.Config{API: api, Namespace: cfg.NodeLeaseNamespace, Node: cfg.NodeName, Duration: cfg.NodeLeaseDuration})
+		if err != nil {
+			return nil, err
+		}
+	}
 	limit, err := decide.ParseLimit(cfg.MaxUnavailable)
 	if err != nil {
 		return nil, err
@@ -118,11 +126,11 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	return daemon.New(daemon.Config{
 		NodeName: cfg.NodeName, Same: cfg.Same,
 		Policy: decide.Policy{
-			Lock: cfg.LockName, MaxUnavailable: limit,
+			Lock: cfg.LockName, MaxUnavailable: limit, NodeLease: cfg.NodeLease,
 			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
 		},
-		API: api, Lock: slots, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
+		API: api, Lock: slots, NodeLease: nodeLease, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
 		Spawn: func(output func(string)) (daemon.Child, error) {
 			// Not a nil *Child in a non-nil interface.
 			c, err := reboot.Start(cfg.rebootArgv, output)

@@ -67,8 +67,25 @@ func records() []*Record {
 	return out
 }
 
-// situations calls f with each n-th combination.
+// situations calls f with each n-th combination; with a node lease, with fewer.
 func situations(n int, f func(situation)) int {
+	count := withoutLease(n, f)
+	const fewer = 97
+	for _, mode := range []LeaseMode{LeaseAuto, LeaseRequired} {
+		for state := LeaseUnknown; state <= LeaseLost; state++ {
+			for _, ago := range []time.Duration{time.Second, time.Hour} {
+				count += withoutLease(n*fewer, func(s situation) {
+					s.p.NodeLease = mode
+					s.f.NodeLease = NodeLease{State: state, At: s.f.Now.Add(-ago), Why: "node-maintenance has this node"}
+					f(s)
+				})
+			}
+		}
+	}
+	return count
+}
+
+func withoutLease(n int, f func(situation)) int {
 	var policies []Policy
 	for _, on := range []TimeoutPolicy{Rollback, Force, Reboot} {
 		p := policy
@@ -149,7 +166,7 @@ func situations(n int, f func(situation)) int {
 			}
 		}
 	}
-	return count
+	return count / n
 }
 
 // sample is 1, every situation; with -short each eleventh will do.
@@ -213,13 +230,36 @@ var invariants = []struct {
 	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed", func(s situation, step Step) bool {
 		return !(s.ordered() && !s.rebooted() && !s.childFailed()) || (step.Do != Restore && step.Do != Release)
 	}},
-	{"the slot is given up only when no operation needs it", func(s situation, step Step) bool {
+	{"slot and node lease are given up only when no operation needs them", func(s situation, step Step) bool {
 		paused := s.phase() == Queued && s.f.Slot.Paused != ""
-		return !(step.Do == Release) || (s.f.Slot.State == SlotHeld && (s.phase() == Idle || s.phase() == Waiting || paused))
+		stands := s.phase() == Queued && s.f.Slot.State != SlotHeld
+		return !(step.Do == Release) || holds(s.f) && (s.phase() == Idle || s.phase() == Waiting || paused || stands)
 	}},
-	{"a slot that no operation needs is given up", func(s situation, step Step) bool {
+	{"the node lease is taken only under a slot, or to finish what was begun", func(s situation, step Step) bool {
+		return step.Do != Take || s.p.NodeLease.inUse() && (s.f.Slot.State == SlotHeld || s.rebooted())
+	}},
+	{"whose node lease was taken away does not ask for a slot before it knows by whom", func(s situation, step Step) bool {
+		queues := s.phase() == Waiting && step.Record != nil && step.Record.Phase == Queued
+		return !queues || !s.p.NodeLease.inUse() || s.f.NodeLease.State != LeaseLost && s.f.NodeLease.State != LeaseForeign
+	}},
+	{"nobody stands in the queue with the node lease", func(s situation, step Step) bool {
+		return step.Do != Acquire || s.f.NodeLease.State != LeaseHeld
+	}},
+	{"the node is cordoned, drained, rebooted and uncordoned after a boot only under the node lease, where one is to be had", func(s situation, step Step) bool {
+		verified := step.Do == Restore && s.rebooted()
+		if !s.p.NodeLease.inUse() || step.Do != Cordon && step.Do != Evict && step.Do != Spawn && !verified {
+			return true
+		}
+		none := s.f.NodeLease.State == LeaseUnavailable && (s.p.NodeLease == LeaseAuto || verified)
+		stale := verified && !s.f.Now.Before(s.f.NodeLease.At.Add(time.Minute))
+		return s.f.NodeLease.State == LeaseHeld && !stale || none
+	}},
+	{"what others have is not looked at more than once a minute", func(s situation, step Step) bool {
+		return step.Do != Look || s.f.NodeLease.State == LeaseLost || !s.f.Now.Before(s.f.NodeLease.At.Add(time.Minute))
+	}},
+	{"a slot, and a node lease, that no operation needs is given up", func(s situation, step Step) bool {
 		idle := s.phase() == Idle || s.phase() == Waiting
-		return !(idle && s.f.Slot.State == SlotHeld && s.f.Boot.ID != "") || (step.Do == Release)
+		return !(idle && holds(s.f) && s.f.Boot.ID != "") || (step.Do == Release)
 	}},
 	{"the node is cordoned only under a slot, and the record says whether the cordon is ours", func(s situation, step Step) bool {
 		return !(step.Do == Cordon) || (s.phase() == Queued && s.f.Slot.State == SlotHeld && step.Record.Cordoned == !s.f.Node.Unschedulable)
@@ -338,7 +378,7 @@ func TestEverySituation(t *testing.T) {
 func TestDecisionsComeToRest(t *testing.T) {
 	situations(sample(), func(s situation) {
 		var trace []string
-		for range 8 {
+		for range 10 {
 			step := Next(s.p, s.r, s.f)
 			trace = append(trace, fmt.Sprintf("%s %s", step.Do, step.Reason))
 			switch step.Do {
@@ -352,7 +392,11 @@ func TestDecisionsComeToRest(t *testing.T) {
 				}
 				s.r = step.Record
 			case Release:
-				s.f.Slot.State = SlotNone
+				s.f.Slot.State, s.f.NodeLease.State = SlotNone, LeaseFree
+			case Take:
+				s.f.NodeLease = NodeLease{State: LeaseHeld, At: s.f.Now}
+			case Look:
+				s.f.NodeLease = NodeLease{State: LeaseFree, At: s.f.Now}
 			case Spawn:
 				s.f.Child = Child{Key: s.r.OrderKey(), State: ChildRunning}
 			default:

@@ -9,8 +9,9 @@ import (
 
 // Policy is what the configuration says about an operation.
 type Policy struct {
-	Lock           string        // its name
-	MaxUnavailable Limit         // of nodes, for whatever reason
+	Lock           string // its name
+	MaxUnavailable Limit  // of nodes, for whatever reason
+	NodeLease      LeaseMode
 	Drain          bool          // false: cordon and reboot without draining
 	DrainTimeout   time.Duration // from the cordon; 0: no limit
 	OnDrainTimeout TimeoutPolicy
@@ -45,6 +46,8 @@ type Facts struct {
 	Node Node
 	Slot Slot
 	Room Room
+
+	NodeLease NodeLease
 
 	Drain Drain
 	Child Child

@@ -68,14 +68,14 @@ func ourCordon(r *Record, f Facts) bool {
 
 func idle(p Policy, f Facts) Step {
 	switch {
-	case f.Slot.State == SlotHeld:
-		return Step{Do: Release, Reason: Released, Message: "gave up " + f.Slot.Name}
+	case holds(f):
+		return giveUp(f)
 	case f.Request.Wanted:
 		r := &Record{
 			V: Schema, ID: operationID(f), Phase: Queued, Since: f.Now.UTC(),
 			BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated, Lock: p.Lock,
 		}
-		if _, _, ok := closed(f); ok {
+		if _, _, ok := closed(p, f); ok {
 			r.Phase = Waiting
 		}
 		return Step{Do: Write, Reason: RebootRequested, Message: "a reboot is asked for: " + f.Request.Why, Record: r}
@@ -92,14 +92,17 @@ func operationID(f Facts) string {
 }
 
 func waiting(p Policy, r *Record, f Facts) Step {
-	reason, why, shut := closed(f)
+	reason, why, shut := closed(p, f)
+	_, barred := leaseBars(p, f)
 	switch {
-	case f.Slot.State == SlotHeld:
-		return Step{Do: Release, Reason: Released, Message: "gave up " + f.Slot.Name}
+	case holds(f):
+		return giveUp(f)
 	case f.Boot.ID != r.BootID:
 		return rebootedOtherwise(r)
 	case !f.Request.Wanted:
 		return Step{Do: Write, Reason: Cancelled, Message: "the request for a reboot was withdrawn"}
+	case barred && !f.Held && f.Others == "":
+		return lookAgain(f, Step{Do: Wait, Reason: reason, Message: why})
 	case shut:
 		return Step{Do: Wait, Reason: reason, Message: why}
 	case f.Now.Before(r.NotBefore):
@@ -111,6 +114,8 @@ func waiting(p Policy, r *Record, f Facts) Step {
 			s.Reason, s.Message = r.Failure.Reason, r.Failure.Message+"; "+s.Message
 		}
 		return s
+	case p.NodeLease.inUse() && f.NodeLease.State == LeaseLost:
+		return Step{Do: Look, Reason: InQueue, Message: "waits for a slot", Detail: "looks first who has the node now"}
 	default:
 		n := r.in(Queued, f.Now)
 		n.Lock = p.Lock
@@ -119,7 +124,8 @@ func waiting(p Policy, r *Record, f Facts) Step {
 }
 
 func queued(p Policy, r *Record, f Facts) Step {
-	reason, why, shut := closed(f)
+	reason, why, shut := closed(p, f)
+	inQueue := Step{Do: Wait, Reason: InQueue, Message: "waits for a slot"}
 	switch {
 	case f.Boot.ID != r.BootID:
 		return rebootedOtherwise(r)
@@ -129,6 +135,9 @@ func queued(p Policy, r *Record, f Facts) Step {
 		return Step{Do: Write, Reason: reason, Message: why, Record: r.in(Waiting, f.Now)}
 	case f.Slot.State == SlotUnknown:
 		return Step{Do: Wait, Reason: InQueue, Message: "waits for a slot", Detail: "looks up its own slot"}
+	case f.Slot.State != SlotHeld && f.NodeLease.State == LeaseHeld:
+		// Nobody else could work on the node for as long as it waits.
+		return giveUp(f)
 	case f.Slot.State == SlotHeld && f.Slot.Paused != "":
 		return Step{Do: Release, Reason: Paused, Message: pausedMessage(f)}
 	case f.Slot.Paused != "":
@@ -143,16 +152,18 @@ func queued(p Policy, r *Record, f Facts) Step {
 		n.NotBefore = f.Now.Add(firstPause).UTC().Truncate(time.Second)
 		n.Failure = &Failure{Reason: Blocked, Message: cut(f.Room.Why, maxWhy)}
 		return Step{Do: Write, Reason: Blocked, Message: f.Room.Why, Record: n}
-	default:
-		n := r.in(Draining, f.Now)
-		n.Cordoned = !f.Node.Unschedulable
-		n.Protected = f.Node.Unprotected
-		m := "cordoned by rebootd"
-		if !n.Cordoned {
-			m = "was cordoned already and will stay so"
-		}
-		return Step{Do: Cordon, Reason: DrainStarted, Message: m + "; draining under " + f.Slot.Name, Record: n}
 	}
+	if s, ok := takeLease(p, f, inQueue, false); ok {
+		return s
+	}
+	n := r.in(Draining, f.Now)
+	n.Cordoned = !f.Node.Unschedulable
+	n.Protected = f.Node.Unprotected
+	m := "cordoned by rebootd"
+	if !n.Cordoned {
+		m = "was cordoned already and will stay so"
+	}
+	return Step{Do: Cordon, Reason: DrainStarted, Message: m + "; draining under " + f.Slot.Name, Record: n}
 }
 
 // rebootedOtherwise ends an operation that another reboot has overtaken before
@@ -166,7 +177,8 @@ func rebootedOtherwise(r *Record) Step {
 
 // closed says whether a gate of the node's own is closed: people want it left
 // alone, or others are at work on it.
-func closed(f Facts) (reason Reason, why string, shut bool) {
+func closed(p Policy, f Facts) (reason Reason, why string, shut bool) {
+	lease, barred := leaseBars(p, f)
 	switch {
 	case f.Held && f.Hold == "":
 		return Held, "held by the annotation rebootd.dev/hold", true
@@ -174,6 +186,8 @@ func closed(f Facts) (reason Reason, why string, shut bool) {
 		return Held, "held: " + cut(f.Hold, maxWhy), true
 	case f.Others != "":
 		return Blocked, cut(f.Others, maxWhy), true
+	case barred:
+		return Blocked, cut(lease, maxWhy), true
 	default:
 		return "", "", false
 	}
@@ -183,8 +197,8 @@ func pausedMessage(f Facts) string { return "paused: " + cut(f.Slot.Paused, maxW
 
 // undo puts the node back if the operation has to be given up for a reason that
 // the drain and the order to reboot share.
-func undo(r *Record, f Facts) (Step, bool) {
-	reason, why, shut := closed(f)
+func undo(p Policy, r *Record, f Facts) (Step, bool) {
+	reason, why, shut := closed(p, f)
 	switch {
 	case f.Slot.State == SlotNone || f.Slot.State == SlotGone:
 		m := "the slot was taken away"
@@ -192,6 +206,8 @@ func undo(r *Record, f Facts) (Step, bool) {
 			m += ": " + f.Slot.Note
 		}
 		return putBack(r, f, SlotLost, m), true
+	case p.NodeLease.inUse() && (f.NodeLease.State == LeaseLost || f.NodeLease.State == LeaseForeign):
+		return putBack(r, f, NodeLeaseLost, f.NodeLease.Why), true
 	case !f.Request.Wanted:
 		return Step{Do: Restore, Reason: Cancelled, Message: "the request for a reboot was withdrawn; the node is put back"}, true
 	case shut:
@@ -235,7 +251,10 @@ func draining(p Policy, r *Record, f Facts) Step {
 	if f.Slot.State == SlotUnknown {
 		return Step{Do: Wait, Reason: DrainStarted, Message: "draining", Detail: "looks up its own slot"}
 	}
-	if s, ok := undo(r, f); ok {
+	if s, ok := undo(p, r, f); ok {
+		return s
+	}
+	if s, ok := takeLease(p, f, Step{Reason: DrainStarted, Message: "draining"}, false); ok {
 		return s
 	}
 	ours := f.Drain.Key == r.DrainKey()
@@ -279,181 +298,4 @@ func draining(p Policy, r *Record, f Facts) Step {
 	default:
 		return putBack(r, f, DrainTimedOut, message)
 	}
-}
-
-// order writes ahead that the reboot is about to be ordered.
-func order(r *Record, f Facts, reason Reason, message string) Step {
-	n := r.in(Rebooting, f.Now)
-	n.Order = &Order{At: f.Now.UTC(), UptimeMillis: f.Uptime.Milliseconds(), By: f.Instance, Try: 1}
-	if r.Order != nil {
-		n.Order.Try = r.Order.Try + 1
-	}
-	return Step{Do: Write, Reason: reason, Message: message, Record: n}
-}
-
-func rebooting(p Policy, r *Record, f Facts) Step {
-	if f.Boot.ID != r.BootID {
-		return booted(r, f, "the machine has booted")
-	}
-	remains := left(p, r, f)
-	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Until: f.Now.Add(remains)}
-	state := f.Child.State
-	if f.Child.Key != r.OrderKey() {
-		state = ChildNone
-	}
-
-	if r.Order.By == f.Instance && state == ChildNone {
-		if f.Slot.State == SlotUnknown {
-			return Step{Do: Wait, Reason: RebootOrdered, Message: "about to order the reboot", Detail: "looks up its own slot"}
-		}
-		if s, ok := undo(r, f); ok {
-			return s
-		}
-		return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the reboot"}
-	}
-	if state == ChildFailed {
-		return commandFailed(r, f)
-	}
-	if state == ChildSucceeded && !r.Order.Accepted {
-		n := *r
-		o := *r.Order
-		o.Accepted = true
-		n.Order = &o
-		return Step{Do: Write, Reason: RebootOrdered, Message: "the reboot command succeeded; waits for the machine to go down", Record: &n}
-	}
-	if remains > 0 {
-		return wait
-	}
-	if !r.Order.Accepted && state == ChildNone && r.Order.Try < maxTries {
-		// An earlier start of the daemon died between writing the order and
-		// learning what became of it. Had the command run, the machine would be
-		// down by now: drain what has come since and order anew.
-		n := r.in(Draining, f.Now)
-		return Step{
-			Do: Write, Reason: DrainStarted, Record: n,
-			Message: fmt.Sprintf("the order of %s came to nothing; begins again with the drain", r.Order.At.UTC().Format(time.RFC3339)),
-		}
-	}
-	n := r.in(Halted, f.Now)
-	n.Failure = &Failure{
-		Reason:  RebootOverdue,
-		Message: fmt.Sprintf("the reboot was ordered at %s and the machine is still up after %s", r.Order.At.UTC().Format(time.RFC3339), p.RebootTimeout),
-	}
-	return Step{Do: Write, Reason: RebootOverdue, Message: n.Failure.Message, Record: n}
-}
-
-// left is how much is left of the time within which the machine must go down.
-func left(p Policy, r *Record, f Facts) time.Duration {
-	ordered := time.Duration(r.Order.UptimeMillis) * time.Millisecond
-	return min(p.RebootTimeout, ordered+p.RebootTimeout-f.Uptime)
-}
-
-func commandFailed(r *Record, f Facts) Step {
-	if r.Order.Try >= maxTries {
-		return putBack(r, f, RebootFailed, fmt.Sprintf("the reboot command failed %d times: %s", r.Order.Try, f.Child.Problem))
-	}
-	message := fmt.Sprintf("the reboot command failed: %s; tries again", f.Child.Problem)
-	if again := f.Child.Ended.Add(tryPause); f.Now.Before(again) {
-		return Step{Do: Wait, Reason: RebootFailed, Message: message, Until: again}
-	}
-	if s, ok := undo(r, f); ok {
-		return s
-	}
-	return order(r, f, RebootFailed, message)
-}
-
-// booted begins the verification: the boot ID of the record is no longer the
-// machine's.
-func booted(r *Record, f Facts, message string) Step {
-	n := r.in(Verifying, f.Now)
-	n.Failure, n.Annotated = nil, false
-	return Step{
-		Do: Write, Reason: VerifyStarted, Record: n, ClearRequest: r.Annotated,
-		Message: fmt.Sprintf("%s: boot %s; waits for the node to be healthy", message, f.Boot.ID),
-	}
-}
-
-func verifying(p Policy, r *Record, f Facts) Step {
-	if f.Boot.ID == r.BootID {
-		return sameBoot()
-	}
-	if s, ok := passed(p, r, f); ok {
-		return s
-	}
-	limit := bootTime(r, f).Add(p.HealthTimeout)
-	if !f.Now.Before(limit) {
-		n := r.in(Halted, f.Now)
-		n.Failure = &Failure{Reason: Unhealthy, Message: fmt.Sprintf("not healthy %s after the boot: %s", p.HealthTimeout, ailing(f))}
-		return Step{Do: Write, Reason: Unhealthy, Message: n.Failure.Message, Record: n}
-	}
-	s := Step{Do: Wait, Reason: VerifyStarted, Message: "waits for the node to be healthy", Detail: ailing(f), Until: limit}
-	if !f.HealthySince.IsZero() {
-		s.Message = fmt.Sprintf("healthy; must stay so for %s", p.Settle)
-		s.Until = earlier(limit, f.HealthySince.Add(p.Settle))
-	}
-	return s
-}
-
-// sameBoot is the step for a record of what comes after a boot, on the boot from
-// before: only somebody's hand can have written it.
-func sameBoot() Step {
-	return Step{Do: Wait, Reason: RecordInvalid, Message: "the record says that the machine has been rebooted, and its boot ID says that it has not: hands off"}
-}
-
-// passed ends the operation when the node is and stays healthy.
-func passed(p Policy, r *Record, f Facts) (Step, bool) {
-	if r.Cordoned && !ourCordon(r, f) {
-		// The cordon is gone, so it is no longer ours to remove; one that comes
-		// later is somebody else's.
-		n := *r
-		n.Cordoned = false
-		return Step{Do: Write, Reason: Uncordoned, Message: "somebody uncordoned the node", Record: &n}, true
-	}
-	if f.HealthySince.IsZero() || f.Now.Before(f.HealthySince.Add(p.Settle)) {
-		return Step{}, false
-	}
-	return Step{Do: Restore, Reason: RebootVerified, Message: fmt.Sprintf("rebooted: boot %s follows %s, the node is healthy", f.Boot.ID, r.BootID)}, true
-}
-
-// bootTime is when the boot that is verified began; the clock may have been
-// wrong then, and in that case it is when we noticed.
-func bootTime(r *Record, f Facts) time.Time {
-	if f.Boot.Time.After(f.Now) || r.Order != nil && f.Boot.Time.Before(r.Order.At.Truncate(time.Second)) {
-		return r.Since
-	}
-	return f.Boot.Time
-}
-
-func ailing(f Facts) string {
-	if f.HealthySince.IsZero() {
-		return f.Ailing
-	}
-	return "healthy, but not for long enough"
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func halted(p Policy, r *Record, f Facts) Step {
-	if r.Failure.Reason == RebootOverdue {
-		if f.Boot.ID != r.BootID {
-			return booted(r, f, "the machine has booted at last")
-		}
-		return Step{Do: Wait, Reason: RebootOverdue, Message: r.Failure.Message}
-	}
-	if f.Boot.ID == r.BootID {
-		return sameBoot()
-	}
-	if s, ok := passed(p, r, f); ok {
-		return s
-	}
-	s := Step{Do: Wait, Reason: Unhealthy, Message: r.Failure.Message, Detail: ailing(f)}
-	if !f.HealthySince.IsZero() {
-		s.Until = f.HealthySince.Add(p.Settle)
-	}
-	return s
 }

@@ -14,6 +14,7 @@ const (
 	InQueue         Reason = "Queued"
 	SlotAcquired    Reason = "SlotAcquired"
 	SlotLost        Reason = "SlotLost"
+	NodeLeaseLost   Reason = "NodeLeaseLost"
 	CordonLost      Reason = "CordonLost"
 	DrainStarted    Reason = "Draining"
 	DrainBlocked    Reason = "DrainBlocked"
@@ -45,6 +46,7 @@ func Meanings() map[Reason]string {
 		InQueue:         "The node waits for a slot.",
 		SlotAcquired:    "The node holds a slot.",
 		SlotLost:        "The slot was taken away before the reboot was ordered; the node is put back.",
+		NodeLeaseLost:   "The node lease was taken away, or another operator took it, before the reboot was ordered; the node is put back.",
 		CordonLost:      "Somebody uncordoned the node before the reboot was ordered: a veto. The node is put back and tried again after a pause.",
 		DrainStarted:    "The node is cordoned and its pods are being evicted.",
 		DrainBlocked:    "Some pods cannot be evicted at present; the message says which and why.",

@@ -17,7 +17,9 @@ const (
 	Cordon  Action = "cordon"  // cordon the node and write the record, in one patch
 	Restore Action = "restore" // put the node back and write the record, in one patch
 	Acquire Action = "acquire" // stand in the queue for a slot
-	Release Action = "release" // give up the slot
+	Take    Action = "take"    // take the node lease
+	Look    Action = "look"    // look who has the node lease
+	Release Action = "release" // give up the slot and the node lease
 	Evict   Action = "drain"   // drain the node
 	Count   Action = "count"   // find out whether the limit of unavailable nodes leaves room
 	Spawn   Action = "spawn"   // make sure of the slot, then start the reboot command

@@ -63,7 +63,7 @@ func (s *story) start() {
 	s.instances++
 	s.f.Instance = fmt.Sprintf("start-%d", s.instances)
 	s.f.Child, s.f.Drain = Child{}, Drain{}
-	s.f.Slot = Slot{State: SlotNone}
+	s.f.Slot, s.f.NodeLease = Slot{State: SlotNone}, NodeLease{}
 	if s.held {
 		s.f.Slot = Slot{State: SlotHeld, Name: "rebootd-0"}
 	}
@@ -92,6 +92,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 			switch a.Key {
 			case "max-unavailable":
 				s.p.MaxUnavailable, _ = ParseLimit(a.Vals[0])
+			case "node-lease":
+				s.p.NodeLease = LeaseMode(a.Vals[0])
 			case "drain":
 				s.p.Drain = a.Vals[0] == "true"
 			case "on-timeout":
@@ -121,6 +123,9 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Slot = Slot{State: SlotGone, Note: "the slot rebootd-0 was deleted"}
 	case "room":
 		s.f.Room = Room{Key: s.r.DrainKey(), OK: d.HasArg("ok"), Why: text("why")}
+	case "lease":
+		states := map[string]LeaseState{"free": LeaseFree, "held": LeaseHeld, "foreign": LeaseForeign, "unavailable": LeaseUnavailable, "lost": LeaseLost}
+		s.f.NodeLease = NodeLease{State: states[text("state")], At: s.f.Now, Why: text("why")}
 	case "others":
 		s.f.Others = text("who")
 	case "pause":
@@ -172,7 +177,7 @@ func (s *story) rest(t *testing.T) {
 		}
 		line := fmt.Sprintf("%-9s  %-7s  %-15s  %s\n", phase, step.Do, step.Reason, step.Message)
 		switch step.Do {
-		case Wait, Acquire, Evict, Count:
+		case Wait, Acquire, Evict, Count, Take, Look:
 			if line != s.shown {
 				s.out.WriteString(line)
 			}
@@ -197,6 +202,9 @@ func (s *story) rest(t *testing.T) {
 			s.r = step.Record
 		case Release:
 			s.held, s.f.Slot = false, Slot{State: SlotNone, Paused: s.f.Slot.Paused}
+			if s.f.NodeLease.State == LeaseHeld {
+				s.f.NodeLease.State = LeaseFree
+			}
 		case Spawn:
 			s.f.Child = Child{Key: s.r.OrderKey(), State: ChildRunning}
 		}

@@ -49,6 +49,7 @@ const FieldManager = "rebootd"
 type Client struct {
 	core, coordination, policy, storage rest.Interface
 	codec                               runtime.ParameterCodec
+	clock                               clock
 }
 
 // New makes a client from cfg, which is not changed. It sends nothing.
@@ -70,11 +71,12 @@ func New(cfg *rest.Config) (*Client, error) {
 		cfg.UserAgent = rest.DefaultKubernetesUserAgent()
 	}
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
+	c := &Client{codec: runtime.NewParameterCodec(s)}
+	cfg.Wrap(c.clock.watch)
 	httpClient, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("build the client's transport to %s: %w", cfg.Host, err)
 	}
-	c := &Client{codec: runtime.NewParameterCodec(s)}
 	for _, g := range []struct {
 		to   *rest.Interface
 		gv   schema.GroupVersion
@@ -233,6 +235,39 @@ func (c *Client) patchLease(ctx context.Context, kind types.PatchType, namespace
 	err := c.coordination.Patch(kind).Namespace(namespace).Resource("leases").Name(name).
 		MaxRetries(0).VersionedParams(&opts, c.codec).Body(body).SetHeader("Accept", protobuf).Do(ctx).Into(out)
 	return out, err
+}
+
+// CreateLease creates a Lease in the namespace that it names.
+func (c *Client) CreateLease(ctx context.Context, lease *coordinationv1.Lease, opts metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out := new(coordinationv1.Lease)
+	err := c.coordination.Post().Namespace(lease.Namespace).Resource("leases").VersionedParams(&opts, c.codec).
+		UseProtobufAsDefault().MaxRetries(0).Body(lease).Do(ctx).Into(out)
+	return out, err
+}
+
+// UpdateLease replaces a Lease, on the condition that it has not changed since it
+// was read.
+func (c *Client) UpdateLease(ctx context.Context, lease *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out := new(coordinationv1.Lease)
+	err := c.coordination.Put().Namespace(lease.Namespace).Resource("leases").Name(lease.Name).
+		UseProtobufAsDefault().MaxRetries(0).Body(lease).Do(ctx).Into(out)
+	return out, err
+}
+
+// DeleteLease deletes one Lease.
+func (c *Client) DeleteLease(ctx context.Context, namespace, name string, opts metav1.DeleteOptions) error {
+	return remove(ctx, c.coordination, "leases", namespace, name, opts)
+}
+
+// GetRaw reads what is at a path, as JSON.
+func (c *Client) GetRaw(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.core.Get().AbsPath(path).SetHeader("Accept", runtime.ContentTypeJSON).MaxRetries(0).Do(ctx).Raw()
 }
 
 // CreateEvent records an Event in the namespace that it names.

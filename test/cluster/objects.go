@@ -271,30 +271,47 @@ func (c *Cluster) grant(ctx context.Context) error {
 	if err := c.AddNamespace(ctx, Namespace); err != nil {
 		return err
 	}
-	clusterRole, role, err := shippedRoles()
+	return c.grantRoles(ctx, "base/rbac.yaml")
+}
+
+// NodeLeases is where medik8s' operators keep their node leases.
+const NodeLeases = "medik8s-leases"
+
+// AddNodeLeases makes the namespace of the node leases, and grants the daemons what
+// the optional manifest does.
+func (c *Cluster) AddNodeLeases(ctx context.Context) error {
+	if err := c.AddNamespace(ctx, NodeLeases); err != nil {
+		return err
+	}
+	return c.grantRoles(ctx, "medik8s/rbac.yaml")
+}
+
+func (c *Cluster) grantRoles(ctx context.Context, file string) error {
+	clusterRoles, roles, err := shippedRoles(file)
 	if err != nil {
 		return err
 	}
 	subject := []rbacv1.Subject{{Kind: rbacv1.GroupKind, Name: DaemonGroup, APIGroup: rbacv1.GroupName}}
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "rebootd-test"}, Subjects: subject,
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: clusterRole.Name},
-	}
-	roleBinding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "rebootd-test", Namespace: Namespace}, Subjects: subject,
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
-	}
-	role.Namespace = Namespace
 	r := c.Client.RbacV1()
 	var errs []error
-	_, err = r.ClusterRoles().Create(ctx, clusterRole, metav1.CreateOptions{})
-	errs = append(errs, err)
-	_, err = r.Roles(Namespace).Create(ctx, role, metav1.CreateOptions{})
-	errs = append(errs, err)
-	_, err = r.ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
-	errs = append(errs, err)
-	_, err = r.RoleBindings(Namespace).Create(ctx, roleBinding, metav1.CreateOptions{})
-	errs = append(errs, err)
+	for _, role := range clusterRoles {
+		_, err = r.ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
+		errs = append(errs, err)
+		_, err = r.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: role.Name + "-test"}, Subjects: subject,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		}, metav1.CreateOptions{})
+		errs = append(errs, err)
+	}
+	for _, role := range roles {
+		_, err = r.Roles(role.Namespace).Create(ctx, role, metav1.CreateOptions{})
+		errs = append(errs, err)
+		_, err = r.RoleBindings(role.Namespace).Create(ctx, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: role.Name + "-test", Namespace: role.Namespace}, Subjects: subject,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+		}, metav1.CreateOptions{})
+		errs = append(errs, err)
+	}
 	for _, err := range errs {
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("grant the daemons what the manifests do: %w", err)

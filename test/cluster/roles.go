@@ -14,20 +14,18 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// shippedRoles are the roles of the manifests.
-func shippedRoles() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
-	path := filepath.Join(filepath.Dir(SourceDir()), "deploy", "base", "rbac.yaml")
+// shippedRoles are the roles of a file of the manifests.
+func shippedRoles(file string) (clusterRoles []*rbacv1.ClusterRole, roles []*rbacv1.Role, err error) {
+	path := filepath.Join(filepath.Dir(SourceDir()), "deploy", file)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the shipped roles: %w", err)
 	}
-	var clusterRole *rbacv1.ClusterRole
-	var role *rbacv1.Role
 	docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
 		doc, err := docs.Read()
 		if errors.Is(err, io.EOF) {
-			break
+			return clusterRoles, roles, nil
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the shipped roles from %s: %w", path, err)
@@ -38,18 +36,14 @@ func shippedRoles() (*rbacv1.ClusterRole, *rbacv1.Role, error) {
 		}
 		switch kind.Kind {
 		case "ClusterRole":
-			clusterRole = new(rbacv1.ClusterRole)
-			err = yaml.UnmarshalStrict(doc, clusterRole)
+			clusterRoles = append(clusterRoles, new(rbacv1.ClusterRole))
+			err = yaml.UnmarshalStrict(doc, clusterRoles[len(clusterRoles)-1])
 		case "Role":
-			role = new(rbacv1.Role)
-			err = yaml.UnmarshalStrict(doc, role)
+			roles = append(roles, new(rbacv1.Role))
+			err = yaml.UnmarshalStrict(doc, roles[len(roles)-1])
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the shipped roles from %s: %w", path, err)
 		}
 	}
-	if clusterRole == nil || role == nil {
-		return nil, nil, fmt.Errorf("read the shipped roles from %s: one is missing", path)
-	}
-	return clusterRole, role, nil
 }

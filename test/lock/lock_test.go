@@ -54,7 +54,7 @@ func run(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := c.DaemonKubeconfig(ctx, "tests", kubeconfig); err != nil {
+	if err := errors.Join(c.DaemonKubeconfig(ctx, "tests", kubeconfig), c.AddNodeLeases(ctx)); err != nil {
 		return 1, err
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
