@@ -217,24 +217,24 @@ func (d *Daemon) awaitChild(key string, child Child) {
 	})
 }
 
-// publish brings the Node's condition, and the report of a drain that has just
+// publish brings the Node's conditions, and the report of a drain that has just
 // begun, up to date. It returns when it wants to be asked again.
 func (d *Daemon) publish(step decide.Step, now time.Time) time.Time {
 	if d.DryRun {
 		return now.Add(heartbeat)
 	}
-	condition := d.conditionFor(step, d.record != nil)
+	status := conditionsPatch(d.conditionFor(step, d.record != nil), d.lifecycleChanges(d.record, step))
 	report := ""
 	if d.drainKey != d.reportWritten {
 		report = d.reportToWrite() // the pods seen, before any of them is gone
 	}
-	if condition == nil && report == "" {
+	if status == nil && report == "" {
 		return now.Add(heartbeat)
 	}
 	if due := d.publishedAt.Add(publishPause); now.Before(due) && d.node.condition != nil {
 		return due
 	}
-	data, err := d.statusPatch(condition, report)
+	data, err := d.statusPatch(status, report)
 	if err != nil {
 		d.stepFailed(step, err)
 		return now.Add(heartbeat)

@@ -47,6 +47,7 @@ type nodeView struct {
 	condition       *corev1.NodeCondition
 	labels          map[string]string
 	protections     map[string]string // those that it has, with their values
+	lifecycle       map[corev1.NodeConditionType]corev1.NodeCondition
 }
 
 // protections are the annotations that keep autoscalers from taking away a node
@@ -77,6 +78,7 @@ func viewOf(n *corev1.Node) *nodeView {
 		bootID:          n.Status.NodeInfo.BootID,
 		labels:          n.Labels,
 		protections:     map[string]string{},
+		lifecycle:       map[corev1.NodeConditionType]corev1.NodeCondition{},
 		operation:       n.Annotations[OperationAnnotation],
 		report:          n.Annotations[ReportAnnotation],
 		request:         n.Annotations[RequestAnnotation],
@@ -93,6 +95,9 @@ func viewOf(n *corev1.Node) *nodeView {
 		v.others = found[0].String()
 	}
 	for _, c := range n.Status.Conditions {
+		if isLifecycle(c.Type) {
+			v.lifecycle[c.Type] = c
+		}
 		switch c.Type {
 		case corev1.NodeReady:
 			v.ready = c.Status == corev1.ConditionTrue

@@ -28,8 +28,20 @@ type patchMetadata struct {
 	Annotations     map[string]*string `json:"annotations,omitempty"`
 }
 
+// patchStatus has conditions, and directives to delete some.
 type patchStatus struct {
-	Conditions []corev1.NodeCondition `json:"conditions"`
+	Conditions []any `json:"conditions"`
+}
+
+// conditionsPatch is nil when there is nothing to change.
+func conditionsPatch(condition *corev1.NodeCondition, lifecycle []any) *patchStatus {
+	if condition != nil {
+		lifecycle = append(lifecycle, *condition)
+	}
+	if len(lifecycle) == 0 {
+		return nil
+	}
+	return &patchStatus{Conditions: lifecycle}
 }
 
 // recordPatch is the patch of a step that writes the record. It is conditional
@@ -68,9 +80,7 @@ func (d *Daemon) recordPatch(step decide.Step, condition *corev1.NodeCondition) 
 		}
 	default:
 		subresources = []string{"status"}
-		if condition != nil {
-			p.Status = &patchStatus{Conditions: []corev1.NodeCondition{*condition}}
-		}
+		p.Status = conditionsPatch(condition, d.lifecycleChanges(step.Record, step))
 	}
 	data, err := json.Marshal(p)
 	return data, subresources, err
@@ -99,14 +109,15 @@ func (d *Daemon) protect(annotations map[string]*string, after *decide.Record) {
 	}
 }
 
-// statusPatch sets the condition and, where it is due, the report.
-func (d *Daemon) statusPatch(condition *corev1.NodeCondition, report string) ([]byte, error) {
-	p := nodePatch{}
+// statusPatch sets the conditions and, where it is due, the report.
+func (d *Daemon) statusPatch(status *patchStatus, report string) ([]byte, error) {
+	p := nodePatch{Status: status}
+	if status != nil && len(status.Conditions) > 0 {
+		// What is another's must not be taken for ours because it came just now.
+		p.Metadata.ResourceVersion = d.node.resourceVersion
+	}
 	if report != "" {
 		p.Metadata.Annotations = map[string]*string{ReportAnnotation: &report}
-	}
-	if condition != nil {
-		p.Status = &patchStatus{Conditions: []corev1.NodeCondition{*condition}}
 	}
 	return json.Marshal(p)
 }

@@ -14,6 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// Ours is the reason of the conditions by which rebootd itself tells what it is
+// about; they are no signal to it.
+const Ours = "Rebootd"
+
 // Finding is a signal that was found.
 type Finding struct {
 	Who  string // whose it is
@@ -91,9 +95,9 @@ var table = []signal{
 	{who: "the cloud", at: taint, key: "node.cloudprovider.kubernetes.io/uninitialized"},
 	{who: "the cloud", at: taint, key: "node.cloudprovider.kubernetes.io/shutdown"},
 	{who: "AKS", at: label, key: "kubernetes.azure.com/upgrade-status", means: is("Quarantined")},
-	{who: "somebody", at: condition, key: "DrainInProgress"},
-	{who: "somebody", at: condition, key: "Drained"},
-	{who: "somebody", at: condition, key: "MaintenanceInProgress"},
+	{who: "somebody", at: condition, key: "DrainInProgress", means: isNot(Ours)},
+	{who: "somebody", at: condition, key: "Drained", means: isNot(Ours)},
+	{who: "somebody", at: condition, key: "MaintenanceInProgress", means: isNot(Ours)},
 	{who: "draino", at: condition, key: "DrainScheduled"},
 	{who: "the Flatcar update operator", at: annotation, key: "flatcar-linux-update.v1.flatcar-linux.net/reboot-in-progress", means: is("true")},
 	{who: "the Flatcar update operator", at: annotation, key: "flatcar-linux-update.v1.flatcar-linux.net/reboot-paused", means: is("true")},

@@ -79,6 +79,11 @@ func TestNotASignal(t *testing.T) {
 		"a condition that is False": func(n *corev1.Node) {
 			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: "DrainInProgress", Status: corev1.ConditionFalse})
 		},
+		"what rebootd itself tells": func(n *corev1.Node) {
+			for _, t := range []corev1.NodeConditionType{corev1.NodeDrainInProgress, corev1.NodeDrained, corev1.NodeMaintenanceInProgress} {
+				n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: t, Status: corev1.ConditionTrue, Reason: Ours})
+			}
+		},
 		"a candidate only": func(n *corev1.Node) {
 			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "DeletionCandidateOfClusterAutoscaler"})
 		},

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -184,4 +185,45 @@ func TestProtectedFromAutoscalers(t *testing.T) {
 	if n.Annotations[karpenter] != "true" {
 		t.Error("the protection that people had set is gone")
 	}
+}
+
+// The conditions by which all who disrupt nodes tell each other what they are about
+// say what rebootd does, from the request to the end; another's are left alone.
+func TestLifecycleConditions(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	holds, m := b.machine(), b.machine()
+	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, m.Name, types.StrategicMergePatchType, []byte(`{"status":{"conditions":[{"type":"MaintenancePlanned","status":"True","reason":"DiskReplacement"}]}}`), metav1.PatchOptions{}, "status")
+	b.must(err)
+	is := func(n *corev1.Node, want ...corev1.NodeConditionType) {
+		t.Helper()
+		for _, c := range n.Status.Conditions {
+			switch c.Type {
+			case corev1.NodeMaintenancePlanned, corev1.NodeDrainInProgress, corev1.NodeDrained, corev1.NodeMaintenanceInProgress:
+			default:
+				continue
+			}
+			foreign := n.Name == m.Name && c.Type == corev1.NodeMaintenancePlanned
+			i := slices.Index(want, c.Type)
+			if c.Status != corev1.ConditionTrue || !foreign && (c.Reason != "Rebootd" || i < 0) || foreign && c.Reason != "DiskReplacement" {
+				t.Errorf("%s in phase %q: %s=%s, %s", n.Name, recordOf(n).Phase, c.Type, c.Status, c.Reason)
+			}
+			if i >= 0 {
+				want = slices.Delete(want, i, i+1)
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("%s in phase %q lacks %v", n.Name, recordOf(n).Phase, want)
+		}
+	}
+	before := []string{holds.BootID(), m.BootID()}
+	b.must(holds.Touch("x"))
+	is(b.node(holds, "draining, and saying so", func(n *corev1.Node) bool {
+		return recordOf(n).Phase == "Draining" && condition(n).Reason == "Draining"
+	}), corev1.NodeMaintenancePlanned, corev1.NodeDrainInProgress)
+	b.must(m.Touch("x"))
+	is(b.node(m, "queued", func(n *corev1.Node) bool { return recordOf(n).Phase == "Queued" }), corev1.NodeMaintenancePlanned)
+	is(b.node(holds, "rebooting", func(n *corev1.Node) bool { return recordOf(n).Phase == "Rebooting" }), corev1.NodeDrained, corev1.NodeMaintenanceInProgress)
+	is(b.rebooted(holds, before[0]))
+	is(b.rebooted(m, before[1]), corev1.NodeMaintenancePlanned)
 }
