@@ -1,7 +1,6 @@
 package decide
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -43,6 +42,10 @@ type simNode struct {
 	kubeletBoot   int
 
 	slots int // as this node is configured, which a rollout may be about to change
+	zone  int
+
+	lease      string    // who holds the node lease, "" for nobody
+	leaseUntil time.Time // when another operator gives it up
 
 	d *simDaemon // nil: it does not run
 }
@@ -80,6 +83,7 @@ type world struct {
 	apiOff time.Time
 	faults bool
 	stolen bool // somebody has taken a slot away in this run
+	zones  bool // nodes that are down together share their zone
 	paused bool // by people
 	trace  []string
 	broken string // the first rule that was broken
@@ -93,13 +97,15 @@ func newWorld(t *testing.T, seed uint64, next func(Policy, *Record, Facts) Step)
 		n = 3 + rng.IntN(48)
 	}
 	w.slots = 1 + rng.IntN(3)
+	w.zones = rng.IntN(2) == 0
 	w.leases = make([]string, w.slots)
 	w.p = Policy{
 		Drain: rng.IntN(8) > 0, DrainTimeout: 10 * time.Minute, OnDrainTimeout: []TimeoutPolicy{Rollback, Rollback, Force, Reboot}[rng.IntN(4)],
+		NodeLease:     []LeaseMode{LeaseOff, LeaseAuto, LeaseRequired}[rng.IntN(3)],
 		RebootTimeout: 5 * time.Minute, HealthTimeout: 5 * time.Minute, Settle: time.Duration(rng.IntN(3)) * 30 * time.Second,
 	}
 	for i := range n {
-		w.nodes = append(w.nodes, &simNode{name: fmt.Sprintf("n%d", i), boot: 1, kubeletBoot: 1, up: true, bootTime: w.now.Add(-time.Hour), version: 1, read: map[string]*Record{}, slots: 1 + rng.IntN(w.slots)})
+		w.nodes = append(w.nodes, &simNode{name: fmt.Sprintf("n%d", i), boot: 1, kubeletBoot: 1, up: true, bootTime: w.now.Add(-time.Hour), version: 1, read: map[string]*Record{}, slots: 1 + rng.IntN(w.slots), zone: rng.IntN(3)})
 	}
 	return w
 }
@@ -157,6 +163,9 @@ func (w *world) check(n *simNode) {
 			switch r.Phase {
 			case Draining, Rebooting, Verifying, Halted:
 				disturbed++
+				if r := n.parsed(); w.zones && !w.stolen && x.zone != n.zone && r != nil && r.Phase == Draining {
+					w.violated(n, "%s, of another zone, is drained or down at the same time", x.name)
+				}
 			}
 		}
 	}
@@ -197,6 +206,9 @@ func (w *world) outside(n *simNode) {
 			w.log(n, "boots as %s", n.bootID())
 		}
 		return
+	}
+	if n.lease == "node-maintenance" && (!w.faults || w.now.After(n.leaseUntil)) {
+		n.lease = ""
 	}
 	if n.kubeletBoot != n.boot && w.chance(3) && w.apiUp() {
 		n.kubeletBoot = n.boot
@@ -267,6 +279,11 @@ func (w *world) outside(n *simNode) {
 	case 15:
 		n.slots = 1 + w.rng.IntN(w.slots)
 		w.log(n, "has now %d slots", n.slots)
+	case 17, 18:
+		if w.p.NodeLease.inUse() && (n.lease == "" || n.lease == "rebootd" && w.chance(4)) { // by its rules, or because ours lapsed
+			n.lease, n.leaseUntil = "node-maintenance", w.now.Add(time.Duration(60+w.rng.IntN(600))*time.Second)
+			w.log(n, "node-maintenance takes the node lease")
+		}
 	case 16:
 		w.paused = w.chance(2)
 		w.log(n, "paused: %t", w.paused)
@@ -279,214 +296,6 @@ func (w *world) outside(n *simNode) {
 }
 
 func (w *world) apiUp() bool { return !w.now.Before(w.apiOff) }
-
-// observe brings what a daemon knows up to date, or does not.
-func (w *world) observe(n *simNode) (known bool) {
-	d := n.d
-	f := &d.f
-	f.Now = w.now.Add(d.skew)
-	f.Boot = Boot{ID: n.bootID(), Time: n.bootTime}
-	f.Uptime = w.now.Sub(n.bootTime)
-	fresh := d.version == 0 || !w.faults || !w.chance(5)
-	if fresh && w.apiUp() {
-		d.version, d.record = n.version, n.record
-		f.Held, f.Node = n.held, Node{Unschedulable: n.unschedulable, Foreign: n.unschedulable && !n.ours}
-		d.request = n.annotation
-		healthy := n.kubeletBoot == n.boot && !w.now.Before(n.sick)
-		switch {
-		case !healthy:
-			f.HealthySince, f.Ailing = time.Time{}, "not Ready"
-		case f.HealthySince.IsZero():
-			f.HealthySince = f.Now
-		}
-		switch held := w.slotOf(n) >= 0; {
-		case f.Slot.State == SlotUnknown && w.chance(2): // not looked up yet
-		case f.Slot.State == SlotUnknown && held:
-			f.Slot.State = SlotHeld
-		case f.Slot.State == SlotUnknown:
-			f.Slot.State = SlotNone
-		case f.Slot.State == SlotHeld && !held:
-			f.Slot.State = SlotGone
-		}
-		f.Slot.Paused = ""
-		if w.paused {
-			f.Slot.Paused = "an outage"
-		}
-	}
-	var s []Sentinel
-	if !n.sentinel.IsZero() {
-		s = []Sentinel{{Path: "/run/reboot-needed", ModTime: n.sentinel}}
-	}
-	annotation := ""
-	if d.request {
-		annotation = "reboot"
-	}
-	f.Request = RequestOf(s, f.Boot, annotation)
-	if f.Drain.Key != "" && !w.now.Before(d.drainAt) {
-		f.Drain.Done = true
-	}
-	return d.version != 0
-}
-
-// act is one turn of a daemon, with a crash or a lost answer wherever one can be.
-func (w *world) act(n *simNode) {
-	if n.d == nil || !n.up || !w.observe(n) || w.now.Before(n.d.retryAt) {
-		return
-	}
-	d := n.d
-	r := n.parse(d.record)
-	step := w.next(w.p, r, d.f)
-	switch step.Do {
-	case Wait:
-		return
-	case Evict:
-		if d.f.Slot.Paused != "" {
-			w.violated(n, "pods are evicted although the daemon knows of the pause")
-		}
-		if d.f.Drain.Key != r.DrainKey() {
-			d.f.Drain = Drain{Key: r.DrainKey()}
-			d.drainAt = w.now.Add(time.Duration(5+w.rng.IntN(60)) * time.Second)
-			if w.faults && w.chance(4) {
-				d.drainAt = w.now.Add(24 * time.Hour)
-			}
-		}
-		return
-	}
-	w.log(n, "%s %s", step.Do, step.Reason)
-	if w.faults && w.chance(40) {
-		w.log(n, "killed before it")
-		n.d = nil
-		return
-	}
-	if !w.apiUp() {
-		d.retryAt = w.now.Add(10 * time.Second)
-		return
-	}
-	lost := w.faults && w.chance(30)
-	w.do(n, r, step, lost)
-	if lost {
-		d.retryAt = w.now.Add(time.Second)
-	}
-	if w.faults && n.d == d && w.chance(40) {
-		w.log(n, "killed after it")
-		n.d = nil
-	}
-}
-
-// do carries a step out. lost: it is done, and the daemon does not learn of it.
-func (w *world) do(n *simNode, r *Record, step Step, lost bool) {
-	d := n.d
-	switch step.Do {
-	case Write, Cordon, Restore:
-		if d.version != n.version {
-			d.version = 0 // a conflict: reads anew
-			return
-		}
-		w.patch(n, r, step)
-		if lost {
-			d.version = 0
-			return
-		}
-		d.version, d.record = n.version, n.record
-		d.f.Node = Node{Unschedulable: n.unschedulable, Foreign: n.unschedulable && !n.ours}
-	case Acquire:
-		taken := 0
-		for _, h := range w.leases {
-			if h != "" {
-				taken++
-			}
-		}
-		if w.paused || taken >= n.slots {
-			return
-		}
-		for i, h := range w.leases[:n.slots] {
-			if h == "" && w.slotOf(n) < 0 {
-				w.leases[i] = n.name
-				d.f.Slot.State = SlotHeld
-				if lost {
-					d.f.Slot.State = SlotUnknown
-				}
-				return
-			}
-		}
-	case Release:
-		if i := w.slotOf(n); i >= 0 {
-			w.leases[i] = ""
-		}
-		if !lost {
-			d.f.Slot.State = SlotNone
-		}
-	case Spawn:
-		if w.slotOf(n) < 0 { // the fence
-			d.f.Slot.State = SlotGone
-			return
-		}
-		if d.f.Slot.Paused != "" {
-			w.violated(n, "a reboot is ordered although the daemon knows of the pause")
-		}
-		if w.paused { // the fence sees it at the latest
-			d.f.Slot.Paused = "an outage"
-			return
-		}
-		w.order(n, r)
-	}
-}
-
-// patch writes the record, and the cordon with it.
-func (w *world) patch(n *simNode, r *Record, step Step) {
-	switch step.Do {
-	case Cordon:
-		if !n.unschedulable {
-			n.unschedulable, n.ours = true, true
-		}
-	case Restore:
-		if step.Uncordon {
-			if !n.ours {
-				w.violated(n, "somebody else's cordon was removed")
-			}
-			n.unschedulable, n.ours = false, false
-		}
-	}
-	n.record = ""
-	if step.Record != nil {
-		data, err := json.Marshal(step.Record)
-		if err != nil {
-			panic(err)
-		}
-		n.record = string(data)
-	}
-	if step.ClearRequest {
-		n.annotation = false
-	}
-	n.version++
-}
-
-// order is the reboot command.
-func (w *world) order(n *simNode, r *Record) {
-	d := n.d
-	if truth := n.parsed(); truth == nil || truth.Phase != Rebooting || truth.OrderKey() != r.OrderKey() {
-		w.violated(n, "the reboot command was called for an order that is not on record")
-	}
-	if !n.unschedulable && d.version == n.version {
-		w.violated(n, "the reboot command was called on a node that is not cordoned")
-	}
-	if !n.asked() {
-		w.violated(n, "a reboot was ordered for a request that was served already")
-	}
-	if len(n.goesDown) > 0 {
-		w.violated(n, "a reboot was ordered although one was still to come")
-	}
-	d.f.Child = Child{Key: r.OrderKey(), State: ChildSucceeded, Ended: d.f.Now}
-	w.log(n, "command: %d", n.broken)
-	switch n.broken {
-	case works:
-		n.goesDown = append(n.goesDown, w.now.Add(time.Duration(w.rng.IntN(5))*time.Second))
-	case delays:
-		n.goesDown = append(n.goesDown, w.now.Add(time.Duration(w.rng.IntN(240))*time.Second))
-	case fails:
-		d.f.Child.State, d.f.Child.Problem = ChildFailed, "exit status 1"
-	}
-}
 
 // run lets the fleet run, with faults and then without, and says what rule was
 // broken, "" for none.
@@ -555,6 +364,8 @@ func (w *world) unrest(n *simNode) string {
 		return "cordoned by rebootd"
 	case w.slotOf(n) >= 0:
 		return "holds a slot"
+	case n.lease == "rebootd":
+		return "holds its node lease"
 	case n.asked():
 		return "a request was not served"
 	}
@@ -597,78 +408,5 @@ func TestFleet(t *testing.T) {
 	t.Logf("%d fleets, %d nodes, %d reboots by rebootd", to-from, nodes, reboots)
 	if reboots < int(to-from) {
 		t.Errorf("only %d reboots in %d fleets: the simulation does not do its work", reboots, to-from)
-	}
-}
-
-// What the simulation is worth: each of these faults in the decision is found.
-func TestFleetFindsFaults(t *testing.T) {
-	faults := map[string]func(Policy, *Record, Facts) Step{
-		"takes an unknown slot for held": func(p Policy, r *Record, f Facts) Step {
-			if f.Slot.State == SlotUnknown {
-				f.Slot.State = SlotHeld
-			}
-			return Next(p, r, f)
-		},
-		"orders without having written it ahead": func(p Policy, r *Record, f Facts) Step {
-			s := Next(p, r, f)
-			if s.Do == Write && s.Record != nil && s.Record.Phase == Rebooting {
-				return Step{Do: Spawn, Reason: RebootOrdered, Record: s.Record}
-			}
-			return s
-		},
-		"uncordons whoever has cordoned": func(p Policy, r *Record, f Facts) Step {
-			s := Next(p, r, f)
-			s.Uncordon = s.Do == Restore && f.Node.Unschedulable
-			return s
-		},
-		"gives up the slot before the node is verified": func(p Policy, r *Record, f Facts) Step {
-			if r != nil && r.Phase == Verifying && f.Slot.State == SlotHeld {
-				return Step{Do: Release, Reason: Released}
-			}
-			return Next(p, r, f)
-		},
-		"keeps the slot of an operation that has ended": func(p Policy, r *Record, f Facts) Step {
-			s := Next(p, r, f)
-			if s.Do == Release {
-				s.Do = Wait
-			}
-			return s
-		},
-		"orders again what an earlier start has ordered": func(p Policy, r *Record, f Facts) Step {
-			if r != nil && r.Phase == Rebooting && r.Order.By != f.Instance && f.Boot.ID == r.BootID {
-				c := *r
-				c.Order = new(*r.Order)
-				c.Order.By = f.Instance
-				return Next(p, &c, f)
-			}
-			return Next(p, r, f)
-		},
-		"obeys no pause": func(p Policy, r *Record, f Facts) Step {
-			f.Slot.Paused = ""
-			return Next(p, r, f)
-		},
-		"does not clear the request that was served": func(p Policy, r *Record, f Facts) Step {
-			s := Next(p, r, f)
-			s.ClearRequest = false
-			return s
-		},
-		"never gives up on an order that came to nothing": func(p Policy, r *Record, f Facts) Step {
-			s := Next(p, r, f)
-			if r != nil && r.Phase == Rebooting && s.Do == Write && s.Record != nil && (s.Record.Phase == Draining || s.Record.Phase == Halted) {
-				s.Do = Wait
-			}
-			return s
-		},
-	}
-	for name, next := range faults {
-		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(500) {
-				if broken := newWorld(t, seed, next).run(); broken != "" {
-					t.Logf("found with seed %d: %s", seed, broken)
-					return
-				}
-			}
-			t.Error("not found in 500 fleets")
-		})
 	}
 }
