@@ -70,7 +70,7 @@ func (d *Daemon) step(step decide.Step, do func(ctx context.Context) (done func(
 
 // stepFailed has the step tried again, or rather decided again, after a pause.
 func (d *Daemon) stepFailed(step decide.Step, err error) {
-	pause := pauseAfter(d.failed)
+	pause := pauseAfter(d.failed, err)
 	d.failed++
 	d.retryAt = d.now().Add(pause)
 	if errors.Is(err, errChanged) {

@@ -159,7 +159,7 @@ func (e *events) run(ctx context.Context) {
 			backoff.reset()
 			e.drop(ev)
 		default:
-			backoff.wait(ctx)
+			backoff.wait(ctx, err)
 		}
 	}
 }

@@ -193,7 +193,7 @@ func (d *Daemon) watchNode(ctx context.Context) {
 			list, err := d.API.ListNodes(ctx, opts)
 			if err != nil {
 				d.post(ctx, func() { d.apiDown(fmt.Errorf("list the Node %s: %w", d.NodeName, err)); d.nodeRead = d.node != nil })
-				backoff.wait(ctx)
+				backoff.wait(ctx, err)
 				continue
 			}
 			var n *corev1.Node
@@ -220,7 +220,7 @@ func (d *Daemon) watchNode(ctx context.Context) {
 		} else if err != nil {
 			d.post(ctx, func() { d.apiDown(fmt.Errorf("watch the Node %s: %w", d.NodeName, err)) })
 		}
-		backoff.wait(ctx)
+		backoff.wait(ctx, err)
 	}
 }
 
@@ -266,8 +266,9 @@ const (
 
 func (b *backoff) reset() { b.failed = 0 }
 
-func (b *backoff) wait(ctx context.Context) {
-	t := time.NewTimer(pauseAfter(b.failed))
+// wait waits after err, which may be nil.
+func (b *backoff) wait(ctx context.Context, err error) {
+	t := time.NewTimer(pauseAfter(b.failed, err))
 	defer t.Stop()
 	b.failed++
 	select {
@@ -276,13 +277,19 @@ func (b *backoff) wait(ctx context.Context) {
 	}
 }
 
-// pauseAfter is the pause after the given number of earlier failures: doubled
-// each time up to lastBackoff, and cut by up to a half at random so that nodes do
-// not come back all at once after an outage.
-func pauseAfter(failed int) time.Duration {
+// pauseAfter is the pause after err and the given number of earlier failures:
+// doubled each time up to lastBackoff, and cut by up to a half at random so that
+// nodes do not come back all at once after an outage. A server that asks for
+// another pause gets that one at the least, and is spared the crowd the longer the
+// more often it has asked.
+func pauseAfter(failed int, err error) time.Duration {
 	p := lastBackoff
 	if failed < 10 {
 		p = min(lastBackoff, firstBackoff<<failed)
+	}
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
+		asked := time.Duration(seconds) * time.Second
+		return asked + rand.N(min(lastBackoff, asked<<min(failed, 4))+1)
 	}
 	return p/2 + rand.N(p/2)
 }

@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -53,4 +57,21 @@ func TestOlderState(t *testing.T) {
 
 func nodeOf(uid, version string) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid), ResourceVersion: version}}
+}
+
+// Pauses grow, and a server that asks for one gets it, with room for a crowd to
+// spread.
+func TestPauseAfter(t *testing.T) {
+	asks := fmt.Errorf("patch the Node: %w", apierrors.NewTooManyRequests("too many", 3))
+	for range 1000 {
+		for failed := range 20 {
+			usual := min(lastBackoff, firstBackoff<<min(failed, 10))
+			if p := pauseAfter(failed, errors.New("refused")); p < usual/2 || p > usual {
+				t.Fatalf("after %d failures: %s, want from %s to %s", failed, p, usual/2, usual)
+			}
+			if p := pauseAfter(failed, asks); p < 3*time.Second || p > 3*time.Second+min(lastBackoff, 3*time.Second<<min(failed, 4)) {
+				t.Fatalf("asked to wait 3s, after %d failures: %s", failed, p)
+			}
+		}
+	}
 }

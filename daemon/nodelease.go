@@ -84,7 +84,7 @@ func (d *Daemon) findLease(ctx context.Context) func() {
 		default:
 			d.Log.Error().Err(err).Msg("looking up the node lease failed; tries again")
 		}
-		backoff.wait(ctx)
+		backoff.wait(ctx, err)
 	}
 }
 
@@ -118,7 +118,7 @@ func (d *Daemon) keepLease(ctx context.Context, fresh bool) func() {
 		default:
 			fresh = false
 			d.Log.Warn().Err(err).Msg("tries again to renew the node lease")
-			backoff.wait(ctx)
+			backoff.wait(ctx, err)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (d *Daemon) find(ctx context.Context, ask lock.Ask) func() {
 			return func() { d.slotTask = nil }
 		default:
 			d.post(ctx, func() { d.apiDown(err) })
-			backoff.wait(ctx)
+			backoff.wait(ctx, err)
 		}
 	}
 }

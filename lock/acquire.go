@@ -137,7 +137,7 @@ func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slo
 			continue
 		}
 		say(Waiting{Err: err})
-		pause.wait(ctx)
+		pause.wait(ctx, err)
 	}
 }
 
@@ -318,10 +318,17 @@ type pause struct{ failed int }
 
 func (p *pause) reset() { p.failed = 0 }
 
-func (p *pause) wait(ctx context.Context) {
-	d := min(15*time.Second, 250*time.Millisecond<<min(p.failed, 6))
+// wait waits after err, which may be nil, and as long as the server asks for.
+func (p *pause) wait(ctx context.Context, err error) {
+	const most = 15 * time.Second
+	d := min(most, 250*time.Millisecond<<min(p.failed, 6))
+	d = d/2 + rand.N(d/2)
+	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
+		asked := time.Duration(seconds) * time.Second
+		d = asked + rand.N(min(most, asked<<min(p.failed, 4))+1)
+	}
 	p.failed++
-	t := time.NewTimer(d/2 + rand.N(d/2))
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

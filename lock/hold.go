@@ -94,7 +94,7 @@ func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 		case time.Since(began) > time.Second:
 			pause.reset()
 		}
-		pause.wait(ctx)
+		pause.wait(ctx, err)
 	}
 	return nil
 }

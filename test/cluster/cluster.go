@@ -194,7 +194,7 @@ func (c *Cluster) components(ports []int, extra map[string][]string) []*componen
 			"--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 			"--service-account-issuer=https://kubernetes.default.svc", "--api-audiences=https://kubernetes.default.svc",
 			"--service-account-key-file=" + c.pki.path("sa.pub"), "--service-account-signing-key-file=" + c.pki.path("sa.key"),
-			"--audit-policy-file=" + filepath.Join(c.Dir, "audit.yaml"), "--audit-log-path=" + c.AuditLog, "--audit-log-mode=blocking",
+			"--audit-policy-file=" + filepath.Join(c.Dir, "audit.yaml"), "--audit-log-path=" + c.AuditLog, "--audit-log-mode=blocking", "--audit-log-maxsize=100000",
 			"--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
 		}, serving...)},
 		{name: "kube-controller-manager", url: https(3) + "/healthz", args: append([]string{
@@ -272,6 +272,9 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	}
 	return c.apiserver.ready(ctx, c.http)
 }
+
+// APIServerPID is the API server's process.
+func (c *Cluster) APIServerPID() int { return c.apiserver.PID() }
 
 // Kubectl is the path of kubectl.
 func (c *Cluster) Kubectl() (string, error) {

@@ -29,7 +29,7 @@ import (
 func main() {
 	write := flag.Bool("write", false, "write the table into the README")
 	idle := flag.Duration("idle", 3*time.Minute, "how long the idle daemon is watched")
-	only := flag.String("only", "", "measure only this: locks")
+	only := flag.String("only", "", "measure only this: locks, crowd")
 	touches := flag.Int("touches", 30, "how often the sentinel is touched")
 	flag.Parse()
 	if err := run(*only, *write, *idle, *touches); err != nil {
@@ -51,11 +51,14 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if only == "locks" {
-		table, err := locks(ctx, c, dir)
+	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"locks": locks, "crowd": crowd} {
+		if only != name {
+			continue
+		}
+		table, err := measure(ctx, c, dir)
 		fmt.Print(table)
 		if err == nil && write {
-			err = writeTable("locks", table)
+			err = writeTable(name, table)
 		}
 		return err
 	}
@@ -115,6 +118,11 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 		return fmt.Errorf("%w\n%s", err, lockTable)
 	}
 
+	crowdTable, err := crowd(ctx, c, dir)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, crowdTable)
+	}
+
 	table := fmt.Sprintf(`| what | measured by `+"`make bench`"+` |
 |---|---|
 | binary, static and stripped | %.1f MB |
@@ -122,9 +130,9 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 | API requests, idle | %d in %s; one watch, on its own Node, which the API server ends each 30 to 60 minutes: 1 to 2 an hour |
 | from touch to the first write at the API server, median of %d (slowest) | %s (%s) |
 `, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1])) + manyRow
-	fmt.Print(table, "\n", drainTable, "\n", lockTable)
+	fmt.Print(table, "\n", drainTable, "\n", lockTable, "\n", crowdTable)
 	if write {
-		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable), writeTable("locks", lockTable))
+		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable), writeTable("locks", lockTable), writeTable("crowd", crowdTable))
 	}
 	return nil
 }
@@ -163,6 +171,7 @@ type audited struct {
 	User                     struct{ Username string }
 	Verb, RequestURI         string
 	RequestReceivedTimestamp time.Time
+	ResponseStatus           struct{ Code int }
 }
 
 // entries calls f with every request of a user.
