@@ -22,6 +22,10 @@ cluster: ## a real control plane with simulated nodes, until Ctrl-C; prints KUBE
 test: deps ## all tests, the daemon's own packages with the race detector
 	test/run.sh
 
+.PHONY: fuzz
+fuzz: ## every fuzz target, a minute each
+	test/fuzz.sh
+
 .PHONY: deps
 deps:
 	test/deps.sh

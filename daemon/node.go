@@ -262,6 +262,9 @@ type backoff struct{ failed int }
 const (
 	firstBackoff = 250 * time.Millisecond
 	lastBackoff  = 15 * time.Second
+	// longestAsked bounds the pause that a server, or what stands before it, may ask
+	// for.
+	longestAsked = time.Minute
 )
 
 func (b *backoff) reset() { b.failed = 0 }
@@ -288,7 +291,7 @@ func pauseAfter(failed int, err error) time.Duration {
 		p = min(lastBackoff, firstBackoff<<failed)
 	}
 	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
-		asked := time.Duration(seconds) * time.Second
+		asked := min(time.Duration(seconds)*time.Second, longestAsked)
 		return asked + rand.N(min(lastBackoff, asked<<min(failed, 4))+1)
 	}
 	return p/2 + rand.N(p/2)

@@ -116,7 +116,8 @@ func judge(err error) verdict {
 	v := verdict{code: strconv.Itoa(int(s.Code)), message: oneLine(s.Message)}
 	retryAfter := time.Duration(0)
 	if s.Details != nil {
-		retryAfter = time.Duration(s.Details.RetryAfterSeconds) * time.Second
+		// Nobody may put a drain off for hours.
+		retryAfter = time.Duration(min(max(s.Details.RetryAfterSeconds, 0), int32(slowRetry/time.Second))) * time.Second
 	}
 	budget, terminating := causes(s)
 	switch {

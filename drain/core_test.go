@@ -2,12 +2,17 @@ package drain
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -323,6 +328,38 @@ func TestReportOfAnInterruptedDrain(t *testing.T) {
 	other.inherit(&Report{V: 1, ID: "another", Pods: []PodReport{{UID: "1"}}})
 	if len(other.Pods) != 1 {
 		t.Errorf("took over the pods of another operation: %+v", other)
+	}
+}
+
+// What any version has ever written every later one reads, and keeps.
+func TestReportsOfEveryVersion(t *testing.T) {
+	files, err := filepath.Glob("testdata/reports/v*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no reports: %v", err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := ParseReport(data)
+		if err != nil {
+			t.Errorf("%s: %v", f, err)
+			continue
+		}
+		again, err := json.Marshal(r)
+		if err != nil {
+			t.Errorf("%s: %v", f, err)
+			continue
+		}
+		var want, got any
+		if err := errors.Join(json.Unmarshal(data, &want), json.Unmarshal(again, &got)); err != nil {
+			t.Fatal(err)
+		}
+		byName := cmpopts.SortSlices(func(a, b any) bool { return fmt.Sprint(a) < fmt.Sprint(b) })
+		if diff := cmp.Diff(want, got, byName); diff != "" {
+			t.Errorf("%s, written back, has changed (-before +after):\n%s", f, diff)
+		}
 	}
 }
 

@@ -324,7 +324,7 @@ func (p *pause) wait(ctx context.Context, err error) {
 	d := min(most, 250*time.Millisecond<<min(p.failed, 6))
 	d = d/2 + rand.N(d/2)
 	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
-		asked := time.Duration(seconds) * time.Second
+		asked := min(time.Duration(seconds)*time.Second, time.Minute)
 		d = asked + rand.N(min(most, asked<<min(p.failed, 4))+1)
 	}
 	p.failed++

@@ -44,7 +44,7 @@ func (h Host) Boot() (Boot, error) {
 		return Boot{}, fmt.Errorf("read the boot ID from %s: %w", path, err)
 	}
 	id := strings.TrimSpace(string(data))
-	if id == "" || len(id) > maxBootID || strings.ContainsAny(id, " \t\n\x00") {
+	if id == "" || len(id) > maxBootID || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return Boot{}, fmt.Errorf("read the boot ID from %s: %q is none", path, clip(string(data), 40))
 	}
 	t, err := h.bootTime()

@@ -355,6 +355,7 @@ var invariants = []struct {
 }
 
 func TestEverySituation(t *testing.T) {
+	t.Parallel()
 	broken := make([]int, len(invariants))
 	n := situations(sample(), func(s situation) {
 		before := clone(s.r)
@@ -376,6 +377,7 @@ func TestEverySituation(t *testing.T) {
 // Written and asked again, with nothing else changed, the decision comes to rest:
 // no two steps undo each other without end.
 func TestDecisionsComeToRest(t *testing.T) {
+	t.Parallel()
 	situations(sample(), func(s situation) {
 		var trace []string
 		for range 10 {
@@ -409,6 +411,7 @@ func TestDecisionsComeToRest(t *testing.T) {
 
 // The drawing has every edge that the decision can take, and no other.
 func TestDrawingIsTrue(t *testing.T) {
+	t.Parallel()
 	got := map[string]bool{}
 	situations(1, func(s situation) {
 		step := Next(s.p, s.r, s.f)

@@ -13,34 +13,65 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// What every version that writes schema 1 must read.
-func TestRecordOfSchema1(t *testing.T) {
-	data, err := os.ReadFile("testdata/record-v1.json")
-	if err != nil {
-		t.Fatal(err)
+// What any version has ever written, in any phase, every later one reads, understands
+// and writes back to the last field.
+func TestRecordsOfEveryVersion(t *testing.T) {
+	seen := map[Phase]bool{}
+	for name, data := range recordsOfEveryVersion(t) {
+		t.Run(name, func(t *testing.T) {
+			r, err := ParseRecord(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[r.Phase] = true
+			if !strings.Contains(name, strings.ToLower(string(r.Phase))) {
+				t.Errorf("is of phase %s", r.Phase)
+			}
+			again, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want, got any
+			if err := errors.Join(json.Unmarshal(data, &want), json.Unmarshal(again, &got)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("written back, it has changed, though fields that are not known must be kept (-before +after):\n%s", diff)
+			}
+			// On the boot that wrote it, and on the next.
+			for _, boot := range []string{r.BootID, "another"} {
+				if step := Next(policy, r, Facts{Now: r.Since.Add(time.Second), Instance: "me", Boot: Boot{ID: boot, Time: r.Since}}); step.Reason == RecordInvalid && r.Phase != Verifying {
+					t.Errorf("on boot %s it leads to %+v", boot, step)
+				}
+			}
+		})
 	}
-	r, err := ParseRecord(data)
-	if err != nil {
-		t.Fatal(err)
+	for _, p := range Phases() {
+		if !seen[p] {
+			t.Errorf("no version has left a record of phase %s", p)
+		}
 	}
-	if r.Phase != Rebooting || r.Order.Try != 2 || !r.Order.Accepted || !r.Cordoned || r.Failure.Reason != RebootFailed {
-		t.Errorf("read as %+v", r)
+}
+
+func recordsOfEveryVersion(t testing.TB) map[string][]byte {
+	files, err := filepath.Glob("testdata/records/v*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no records: %v", err)
 	}
-	again, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
+	out := map[string][]byte{}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[filepath.Base(f)] = data
 	}
-	var want, got any
-	if err := errors.Join(json.Unmarshal(data, &want), json.Unmarshal(again, &got)); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("written back, it has changed, though fields that are not known must be kept (-before +after):\n%s", diff)
-	}
+	return out
 }
 
 // A field that is cleared must be gone from what is written, and not come back from
@@ -102,11 +133,9 @@ func TestRecordsThatAreNotObeyed(t *testing.T) {
 }
 
 func FuzzParseRecord(f *testing.F) {
-	data, err := os.ReadFile("testdata/record-v1.json")
-	if err != nil {
-		f.Fatal(err)
+	for _, data := range recordsOfEveryVersion(f) {
+		f.Add(data)
 	}
-	f.Add(data)
 	f.Add([]byte(`{"v":1,"id":"a","phase":"Halted","since":"2026-05-04T12:00:00Z","bootID":"b","failure":{"reason":"Unhealthy"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseRecord(data)

@@ -57,7 +57,7 @@ type Machine struct {
 	Options
 	Root        string
 	MetricsPort int
-	kubeconfig  string
+	Kubeconfig  string // the file of its daemon
 	socket      string
 	simreboot   string
 	listener    net.Listener
@@ -81,7 +81,7 @@ type Outage struct{ From, To time.Time }
 
 // New makes a machine, with its Node, and boots it. Its daemon is not started.
 func New(ctx context.Context, o Options) (*Machine, error) {
-	m := &Machine{Options: o, Root: filepath.Join(o.Dir, "root"), kubeconfig: filepath.Join(o.Dir, "kubeconfig")}
+	m := &Machine{Options: o, Root: filepath.Join(o.Dir, "root"), Kubeconfig: filepath.Join(o.Dir, "kubeconfig")}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if m.simreboot, err = cluster.Simreboot(); err != nil {
@@ -114,7 +114,7 @@ func New(ctx context.Context, o Options) (*Machine, error) {
 	if err := o.Cluster.AddNode(ctx, o.Name); err != nil {
 		return nil, err
 	}
-	if err := o.Cluster.DaemonKubeconfig(ctx, o.Name, m.kubeconfig); err != nil {
+	if err := o.Cluster.DaemonKubeconfig(ctx, o.Name, m.Kubeconfig); err != nil {
 		return nil, err
 	}
 	if err := m.newBoot(); err != nil {
@@ -322,7 +322,7 @@ func (m *Machine) StartDaemon() error {
 		return nil
 	}
 	argv := append([]string{
-		m.Binary, "--node-name=" + m.Name, "--kubeconfig=" + m.kubeconfig, "--namespace=" + cluster.Namespace,
+		m.Binary, "--node-name=" + m.Name, "--kubeconfig=" + m.Kubeconfig, "--namespace=" + cluster.Namespace,
 		"--host-root=" + m.Root, fmt.Sprintf("--metrics-address=127.0.0.1:%d", m.MetricsPort),
 		"--reboot-command=" + m.simreboot + " " + m.socket, "--log-level=debug",
 	}, m.Args...)

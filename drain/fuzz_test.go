@@ -1,0 +1,68 @@
+package drain
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Whatever an API server, a webhook or a proxy answers, it is understood as
+// something, told in one short line, and tried again before long.
+func FuzzJudge(f *testing.F) {
+	f.Add(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", 10, "DisruptionBudget", "The disruption budget web needs 5 healthy pods and has 5 currently", "")
+	f.Add(403, "Forbidden", "admission webhook \"x\" denied the request: \x1b[31mno", 0, "NamespaceTerminating", "", "poddisruptionbudget")
+	f.Add(500, "InternalError", "This pod has more than one PodDisruptionBudget", -1, "", "", "")
+	f.Fuzz(func(t *testing.T, code int, reason, message string, retryAfter int, cause, causeMessage, kind string) {
+		v := judge(&apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: int32(code), Reason: metav1.StatusReason(reason), Message: message,
+			Details: &metav1.StatusDetails{Kind: kind, Name: message, RetryAfterSeconds: int32(retryAfter), Causes: []metav1.StatusCause{{Type: metav1.CauseType(cause), Message: causeMessage}}},
+		}})
+		switch {
+		case v.accepted:
+			t.Errorf("a refusal is taken for consent: %+v", v)
+		case !v.gone && Meanings()[v.reason] == "":
+			t.Errorf("no reason of the vocabulary: %+v", v)
+		case v.after < 0 || v.after > slowRetry || v.first > slowRetry || v.most > slowRetry:
+			t.Errorf("tried again after too long: %+v", v)
+		case !v.gone && v.after == 0 && v.first == 0:
+			t.Errorf("tried again at once, without end: %+v", v)
+		case len(v.message) > maxWords+len("…") || strings.ContainsAny(v.message, "\n\r") || !utf8.ValidString(v.message):
+			t.Errorf("not one short line: %q", v.message)
+		}
+	})
+}
+
+// Whatever people write on a pod, the pod is treated in one way, and what is said
+// of it can be told.
+func FuzzClassify(f *testing.F) {
+	f.Add("5", "skip", "wait-completed", "1h", "false", "webhook", "system-node-critical")
+	f.Add("-99999999999999999999", "\xff", "", "9999999h", "", "", "")
+	f.Fuzz(func(t *testing.T, order, word, capi, karpenter, autoscaler, app, priority string) {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "n", Name: "p", UID: "u", Labels: map[string]string{clusterAPILabel: capi, "app": app},
+			Annotations: map[string]string{OrderAnnotation: order, DrainAnnotation: word, karpenterAnnotation: karpenter, autoscalerAnnotation: autoscaler},
+		}}
+		p.Spec.PriorityClassName = priority
+		c := viewer{}.info(p)
+		if c.never != "" && c.hold != "" {
+			t.Errorf("both never evicted and waited for: %+v", c)
+		}
+		if word == skipValue && c.never == "" {
+			t.Errorf("is not skipped: %+v", c)
+		}
+		r := Report{V: reportSchema, ID: "a", Started: time.Now(), Pods: []PodReport{{Namespace: "n", Name: "p", UID: "u", Outcome: Skipped, Reason: c.never}}}
+		data, err := json.Marshal(&r)
+		if err != nil {
+			t.Fatalf("the report of it: %v", err)
+		}
+		if _, err := ParseReport(data); err != nil {
+			t.Errorf("the report of it: %v", err)
+		}
+	})
+}

@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"rebootd.dev/drain"
+	"rebootd.dev/test/machine"
+	"rebootd.dev/test/proxy"
+)
+
+// through has the machine's daemon speak to the API server through a proxy.
+func (b *bed) through(m *machine.Machine) *proxy.Proxy {
+	b.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", m.Kubeconfig)
+	b.must(err)
+	p, err := proxy.New(cfg)
+	b.must(err)
+	b.Cleanup(p.Close)
+	b.must(os.WriteFile(m.Kubeconfig, fmt.Appendf(nil, `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q}}]
+contexts: [{name: c, context: {cluster: c}}]
+current-context: c
+`, p.URL), 0o600))
+	return p
+}
+
+func isWrite(r *http.Request) bool { return r.Method != http.MethodGet }
+
+// write names a write in words, the same in every run.
+func write(r *http.Request) string {
+	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	for i, p := range path {
+		switch p {
+		case "nodes", "pods", "leases", "events":
+			s := p
+			if i+2 < len(path) {
+				s += "/" + path[i+2]
+			}
+			return r.Method + " " + s
+		}
+	}
+	return r.Method + " " + r.URL.Path
+}
+
+// writes counts a daemon's writes, and has one of them fail.
+type writes struct {
+	mu    sync.Mutex
+	seen  []string
+	which int // from 1; 0: none
+	fault proxy.Fault
+}
+
+func (w *writes) decide(r *http.Request) proxy.Fault {
+	if !isWrite(r) {
+		return proxy.Fault{}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = append(w.seen, write(r))
+	if len(w.seen) == w.which {
+		return w.fault
+	}
+	return proxy.Fault{}
+}
+
+// cycle is one reboot of a node with a pod, with a fault at one of its writes. It
+// returns what was written.
+func cycle(t *testing.T, which int, fault proxy.Fault) []string {
+	b := newBed(t, 90*time.Second)
+	m := b.stopped("--reboot-timeout=8s")
+	w := &writes{which: which, fault: fault}
+	b.through(m).Faults(w.decide)
+	b.must(shared.AddNamespace(b.ctx, b.prefix))
+	b.must(shared.Job(b.ctx, b.prefix, "work", map[string]string{"term-seconds": "0"}, func(s *corev1.PodSpec) { s.NodeName = m.Name }))
+	b.must(shared.WaitPods(b.ctx, b.prefix, "the pod runs", func(pods map[string]*corev1.Pod) bool {
+		for _, p := range pods {
+			return p.Status.Phase == corev1.PodRunning
+		}
+		return false
+	}))
+	b.must(m.StartDaemon())
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	n := b.rebooted(m, before)
+	if _, agreed := m.Orders(); agreed != 1 || len(m.Outages()) != 1 {
+		t.Errorf("the command was obeyed %d times and the machine was down %d times, want once", agreed, len(m.Outages()))
+	}
+	b.released()
+	b.eventually("the node lease is given up", func() bool { return b.leaseHolder(m) == "" })
+	b.node(m, "as it was", func(n *corev1.Node) bool {
+		for k := range n.Annotations {
+			if strings.Contains(k, "karpenter") || strings.Contains(k, "autoscaler") || k == "rebootd.dev/operation" {
+				return false
+			}
+		}
+		for _, c := range n.Status.Conditions {
+			if c.Reason == "Rebootd" {
+				return false
+			}
+		}
+		return true
+	})
+	report, err := drain.ParseReport([]byte(n.Annotations["rebootd.dev/report"]))
+	b.must(err)
+	if got := report.Totals[drain.Drained]; got != 1 {
+		t.Errorf("the report counts %d pods as drained, want 1: %s", got, n.Annotations["rebootd.dev/report"])
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen
+}
+
+func status(code int32, reason metav1.StatusReason) *metav1.Status {
+	return &metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+		Status:   metav1.StatusFailure, Code: code, Reason: reason, Message: "a fault that was injected",
+	}
+}
+
+// Whatever becomes of any one write of a reboot, the reboot comes to its end, and
+// happens once: done and the answer lost, never done, refused, a conflict, the
+// server overloaded or in trouble.
+func TestEveryWrite(t *testing.T) {
+	t.Parallel()
+	usual := cycle(t, 0, proxy.Fault{})
+	t.Logf("a reboot's writes: %s", strings.Join(usual, ", "))
+	for name, f := range map[string]proxy.Fault{
+		"done, answer lost":   {Forget: true},
+		"not done":            {Lose: true},
+		"conflict":            {Answer: status(http.StatusConflict, metav1.StatusReasonConflict)},
+		"overloaded":          {Answer: status(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests)},
+		"internal error":      {Answer: status(http.StatusInternalServerError, metav1.StatusReasonInternalError)},
+		"service unavailable": {Answer: status(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)},
+	} {
+		for i, what := range usual {
+			if strings.HasSuffix(what, "events") && !f.Lose {
+				continue // only told to people
+			}
+			t.Run(fmt.Sprintf("%s/%d %s", name, i+1, strings.ReplaceAll(what, "/", " ")), func(t *testing.T) {
+				t.Parallel()
+				cycle(t, i+1, f)
+			})
+		}
+	}
+}
