@@ -82,7 +82,8 @@ func TestPodRunsOnEveryNode(t *testing.T) {
 // The most that a daemon may be granted, by the README.
 func TestRolesGrantNoMore(t *testing.T) {
 	most := map[string][]string{
-		"/nodes": {"get", "list", "watch", "patch"}, "/nodes/status": {"patch"}, "/pods": {"list", "watch", "delete"}, "/pods/eviction": {"create"},
+		"/nodes": {"get", "list", "watch", "patch"}, "/nodes/status": {"patch"}, "/pods": {"list", "watch", "delete"},
+		"authentication.k8s.io/nodes": {"impersonate:associated-node"}, "/pods/eviction": {"impersonate-on:associated-node:create"},
 		"policy/poddisruptionbudgets": {"list", "watch"}, "/events": {"create"},
 		"storage.k8s.io/volumeattachments": {"list", "watch"}, "/persistentvolumeclaims": {"get"},
 		"coordination.k8s.io/leases": {"get", "list", "watch", "create", "patch"},

@@ -50,7 +50,14 @@ func (l *Lock) reclaim(ctx context.Context, v *view) (name string, again time.Du
 		}
 		if i >= l.cfg.Slots {
 			// Left from when there were more slots: not ours to hold, but in our way.
-			if err := l.vacate(ctx, lease, ""); err != nil && !isGone(err) {
+			// It is taken first, as any dead holder's is: nobody may clear what another
+			// holds.
+			taken, err := l.applyHeld(ctx, lease.Name, time.Now(), guard{lease.UID, lease.ResourceVersion}, true)
+			if err == nil {
+				l.setHeld(nil)
+				err = l.vacate(ctx, taken, "")
+			}
+			if err != nil && !isGone(err) {
 				return "", 0, err
 			}
 			l.cfg.Log("cleared %s, which the Node %s had held when it was deleted", lease.Name, holderOf(lease))

@@ -94,6 +94,9 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	if err != nil {
 		return nil, err
 	}
+	if err := api.ForNode(restConfig, cfg.NodeName); err != nil {
+		return nil, err
+	}
 	slots, err := lock.New(lock.Config{
 		API: api, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
 		Duration: slotDuration, NodeUID: api.GetNodeUID, DryRun: cfg.DryRun,

@@ -50,21 +50,15 @@ type Client struct {
 	core, coordination, policy, storage rest.Interface
 	codec                               runtime.ParameterCodec
 	clock                               clock
+	asNode                              nodeIdentity
 }
 
 // New makes a client from cfg, which is not changed. It sends nothing.
 func New(cfg *rest.Config) (*Client, error) {
-	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme} {
-		if err := add(s); err != nil {
-			return nil, fmt.Errorf("build the client's scheme: %w", err)
-		}
+	s, err := newScheme()
+	if err != nil {
+		return nil, err
 	}
-	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
-	if err := metav1.AddMetaToScheme(s); err != nil {
-		return nil, fmt.Errorf("build the client's scheme: %w", err)
-	}
-
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
 	if cfg.UserAgent == "" {
@@ -97,6 +91,21 @@ func New(cfg *rest.Config) (*Client, error) {
 		*g.to = rc
 	}
 	return c, nil
+}
+
+// newScheme knows the kinds of the four groups.
+func newScheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("build the client's scheme: %w", err)
+		}
+	}
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	if err := metav1.AddMetaToScheme(s); err != nil {
+		return nil, fmt.Errorf("build the client's scheme: %w", err)
+	}
+	return s, nil
 }
 
 // GetNode reads one Node.
@@ -161,11 +170,27 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, opts metav1.Li
 	return c.watch(ctx, c.core, "pods", namespace, opts)
 }
 
-// EvictPod asks for the eviction of the pod that ev names.
+// EvictPod asks for the eviction of the pod that ev names: as the node, where ForNode
+// was called and the API server lets us, and else in our own name.
 func (c *Client) EvictPod(ctx context.Context, ev *policyv1.Eviction) error {
+	if n := &c.asNode; n.client != nil && !n.refused.Load() {
+		err := evict(ctx, n.client, ev)
+		if !mayNotImpersonate(err) {
+			return err
+		}
+		n.refused.Store(true)
+	}
+	err := evict(ctx, c.core, ev)
+	if apierrors.IsForbidden(err) {
+		c.asNode.refused.Store(false) // the permission may come yet
+	}
+	return err
+}
+
+func evict(ctx context.Context, client rest.Interface, ev *policyv1.Eviction) error {
 	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
 	defer cancel()
-	return c.core.Post().Namespace(ev.Namespace).Resource("pods").Name(ev.Name).SubResource("eviction").
+	return client.Post().Namespace(ev.Namespace).Resource("pods").Name(ev.Name).SubResource("eviction").
 		UseProtobufAsDefault().MaxRetries(0).Body(ev).Do(ctx).Error()
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -145,6 +146,45 @@ func cacheKey(source, flags string) (string, error) {
 // Rebootd builds the daemon from the sources and returns the path of the binary.
 func Rebootd() (string, error) {
 	return buildInto("rebootd", filepath.Dir(SourceDir()), "./cmd/rebootd")
+}
+
+// earlierCommit stands for the last released version where there is none yet: the
+// first to write what docs/compatibility.md promises.
+const earlierCommit = "c45c77663708"
+
+// Earlier builds the daemon as it was in the last tagged version, from the
+// project's own history, and says which that is.
+func Earlier() (binary, version string, err error) {
+	root := filepath.Dir(SourceDir())
+	git := func(args ...string) ([]byte, error) {
+		cmd := exec.Command("git", append([]string{"-C", root}, args...)...)
+		out, err := cmd.Output()
+		if err != nil {
+			return nil, fmt.Errorf("find an earlier version (git %s): %w", strings.Join(args, " "), err)
+		}
+		return out, nil
+	}
+	version = earlierCommit
+	// The last before this one: a release is tested against the one before it.
+	if tag, err := git("describe", "--tags", "--abbrev=0", "HEAD~1"); err == nil {
+		version = strings.TrimSpace(string(tag))
+	}
+	source, err := git("archive", version)
+	if err != nil {
+		return "", "", err
+	}
+	dir, err := os.MkdirTemp("", "rebootd-earlier-")
+	if err != nil {
+		return "", "", err
+	}
+	defer os.RemoveAll(dir)
+	tar := exec.Command("tar", "-x", "-C", dir)
+	tar.Stdin = bytes.NewReader(source)
+	if out, err := tar.CombinedOutput(); err != nil {
+		return "", "", fmt.Errorf("unpack the version %s: %w\n%s", version, err, out)
+	}
+	binary, err = buildInto("rebootd-"+version, dir, "./cmd/rebootd")
+	return binary, version, err
 }
 
 // Simreboot builds the reboot command of simulated machines.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -271,7 +272,8 @@ func (c *Cluster) grant(ctx context.Context) error {
 	if err := c.AddNamespace(ctx, Namespace); err != nil {
 		return err
 	}
-	return c.grantRoles(ctx, "base/rbac.yaml")
+	// Their users are no pods' and so no nodes': they evict in their own names.
+	return errors.Join(c.grantRoles(ctx, "base/rbac.yaml"), c.grantRoles(ctx, "before-1.36/rbac.yaml"))
 }
 
 // NodeLeases is where medik8s' operators keep their node leases.

@@ -82,14 +82,7 @@ func cycle(t *testing.T, which int, fault proxy.Fault) []string {
 	m := b.stopped("--reboot-timeout=8s")
 	w := &writes{which: which, fault: fault}
 	b.through(m).Faults(w.decide)
-	b.must(shared.AddNamespace(b.ctx, b.prefix))
-	b.must(shared.Job(b.ctx, b.prefix, "work", map[string]string{"term-seconds": "0"}, func(s *corev1.PodSpec) { s.NodeName = m.Name }))
-	b.must(shared.WaitPods(b.ctx, b.prefix, "the pod runs", func(pods map[string]*corev1.Pod) bool {
-		for _, p := range pods {
-			return p.Status.Phase == corev1.PodRunning
-		}
-		return false
-	}))
+	b.pod(m, "work")
 	b.must(m.StartDaemon())
 	before := m.BootID()
 	b.must(m.Touch("x"))

@@ -98,6 +98,20 @@ func (b *bed) must(err error) {
 	}
 }
 
+// pod runs a pod that nobody makes anew on the machine, in the test's namespace.
+func (b *bed) pod(m *machine.Machine, app string) {
+	b.Helper()
+	b.must(shared.AddNamespace(b.ctx, b.prefix))
+	t := cluster.Template(app, map[string]string{"term-seconds": "0"})
+	t.Spec.NodeName = m.Name
+	t.Name = app
+	_, err := shared.Client.CoreV1().Pods(b.prefix).Create(b.ctx, &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}, metav1.CreateOptions{})
+	b.must(err)
+	b.must(shared.WaitPods(b.ctx, b.prefix, app+" is Ready", func(pods map[string]*corev1.Pod) bool {
+		return pods[app] != nil && cluster.PodReady(pods[app])
+	}))
+}
+
 // node waits until the machine's Node is as ok says.
 func (b *bed) node(m *machine.Machine, what string, ok func(*corev1.Node) bool) *corev1.Node {
 	b.Helper()

@@ -314,6 +314,14 @@ func (m *Machine) patchNode(subresource, patch string) error {
 	}
 }
 
+// Change has every later start of the daemon be of another binary, with other
+// arguments.
+func (m *Machine) Change(binary string, args ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Binary, m.Args = binary, args
+}
+
 // StartDaemon starts the daemon if it does not run.
 func (m *Machine) StartDaemon() error {
 	m.mu.Lock()

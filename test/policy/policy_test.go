@@ -1,0 +1,468 @@
+// Package policy tests what the shipped manifests let a daemon do, and what they do
+// not: with tokens bound to its pods, as a kubelet would give them to it.
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/machine"
+)
+
+var shared *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	c, err := cluster.Start(ctx, cluster.Options{})
+	if err != nil {
+		return 1, err
+	}
+	defer c.Stop()
+	shared = c
+	kubectl, err := c.Kubectl()
+	if err != nil {
+		return 1, err
+	}
+	if err := c.AddNamespace(ctx, cluster.NodeLeases); err != nil {
+		return 1, err
+	}
+	for _, dir := range []string{"base", "medik8s"} { // as the README says
+		path := filepath.Join(root(), "deploy", dir)
+		if out, err := exec.CommandContext(ctx, kubectl, "--kubeconfig", c.Kubeconfig, "apply", "-k", path).CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("apply the manifests of %s: %w\n%s", path, err, out)
+		}
+	}
+	return m.Run(), nil
+}
+
+// root is the project's directory.
+func root() string { return filepath.Dir(cluster.SourceDir()) }
+
+// bed is two nodes, each with the DaemonSet's pod and another.
+type bed struct {
+	*testing.T
+	ctx       context.Context
+	ns        string
+	own, that string // nodes
+	pod       *corev1.Pod
+}
+
+func newBed(t *testing.T, prefix string) *bed {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
+	t.Cleanup(cancel)
+	b := &bed{T: t, ctx: ctx, ns: prefix, own: prefix + "-own", that: prefix + "-that"}
+	b.must(shared.AddNamespace(ctx, b.ns))
+	for _, n := range []string{b.own, b.that} {
+		b.must(shared.AddNode(ctx, n))
+		for _, p := range []string{"a", "b"} {
+			t := cluster.Template(p, nil)
+			t.Spec.NodeName, t.Name = n, n+"-"+p
+			_, err := shared.Client.CoreV1().Pods(b.ns).Create(ctx, &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}, metav1.CreateOptions{})
+			b.must(err)
+		}
+	}
+	b.pod = b.daemonPod(b.own)
+	return b
+}
+
+func (b *bed) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// daemonPod waits for the DaemonSet's pod on a node.
+func (b *bed) daemonPod(node string) (pod *corev1.Pod) {
+	b.Helper()
+	b.must(shared.WaitPods(b.ctx, cluster.Namespace, "there is one on "+node, func(pods map[string]*corev1.Pod) bool {
+		for _, p := range pods {
+			if p.Spec.NodeName == node && cluster.PodReady(p) {
+				pod = p
+				return true
+			}
+		}
+		return false
+	}))
+	return pod
+}
+
+// token is what the kubelet would give to a pod; nil: to none.
+func (b *bed) token(pod *corev1.Pod) string {
+	b.Helper()
+	req := &authenticationv1.TokenRequest{}
+	if pod != nil {
+		req.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+	}
+	got, err := shared.Client.CoreV1().ServiceAccounts(cluster.Namespace).CreateToken(b.ctx, "rebootd", req, metav1.CreateOptions{})
+	b.must(err)
+	return got.Status.Token
+}
+
+func (b *bed) client(token string, change func(*rest.Config)) *kubernetes.Clientset {
+	b.Helper()
+	cfg := rest.AnonymousClientConfig(shared.Config)
+	cfg.BearerToken = token
+	cfg.QPS = -1
+	if change != nil {
+		change(cfg)
+	}
+	c, err := kubernetes.NewForConfig(cfg)
+	b.must(err)
+	return c
+}
+
+// try is something that a thief of a token might do.
+type try struct {
+	what  string
+	allow bool
+	do    func(b *bed, c *kubernetes.Clientset) error
+}
+
+func patchNode(name, kind, patch string, sub ...string) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		node := b.own
+		if name == "that" {
+			node = b.that
+		}
+		_, err := c.CoreV1().Nodes().Patch(b.ctx, node, types.PatchType(kind), []byte(patch), metav1.PatchOptions{FieldManager: "rebootd"}, sub...)
+		return err
+	}
+}
+
+const (
+	merge     = string(types.MergePatchType)
+	strategic = string(types.StrategicMergePatchType)
+	apply     = string(types.ApplyPatchType)
+)
+
+// onLease patches a Lease that is as it is described first.
+func onLease(spec string, kind, patch string, force bool) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		leases := shared.Client.CoordinationV1().Leases(cluster.Namespace)
+		name := fmt.Sprintf("%s-%d", b.ns, time.Now().UnixNano())
+		fill := strings.NewReplacer("NAME", name, "OWN", b.own, "THAT", b.that, "LONGAGO", time.Now().Add(-time.Hour).UTC().Format(metav1.RFC3339Micro), "RECENTLY", time.Now().Add(-5*time.Minute).UTC().Format(metav1.RFC3339Micro))
+		_, err := leases.Patch(b.ctx, name, types.ApplyPatchType, []byte(fill.Replace(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"NAME"},`+spec+`}`)), metav1.PatchOptions{FieldManager: "rebootd/another"})
+		b.must(err)
+		opts := metav1.PatchOptions{FieldManager: "rebootd/" + b.own}
+		body := patch
+		if kind == apply {
+			body = `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"NAME"},` + body + `}`
+			if force {
+				opts.Force = &force
+			}
+		}
+		_, err = c.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, name, types.PatchType(kind), []byte(fill.Replace(body)), opts)
+		return err
+	}
+}
+
+func nodeLease(node string) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		name := "node-" + b.own
+		if node == "that" {
+			name = "node-" + b.that
+		}
+		_, err := c.CoordinationV1().Leases(cluster.NodeLeases).Create(b.ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		return err
+	}
+}
+
+func evict(node string) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		pod := b.own + "-a"
+		if node == "that" {
+			pod = b.that + "-a"
+		}
+		return c.PolicyV1().Evictions(b.ns).Evict(b.ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: pod}})
+	}
+}
+
+func remove(node string) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		pod := b.own + "-b"
+		if node == "that" {
+			pod = b.that + "-b"
+		}
+		return c.CoreV1().Pods(b.ns).Delete(b.ctx, pod, metav1.DeleteOptions{})
+	}
+}
+
+// condition is a patch of one.
+func condition(kind, status, reason string) string {
+	return fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":%q,"reason":%q}]}}`, kind, status, reason)
+}
+
+// tries is everything that was tried with a token of the daemon of one node.
+var tries = []try{
+	{"write the record on its node", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x"}}}`, "status")},
+	{"write the report on its node", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/report":"x"}}}`, "status")},
+	{"cordon its node", true, patchNode("own", strategic, `{"spec":{"unschedulable":true}}`)},
+	{"uncordon its node, whoever has cordoned it", true, patchNode("own", strategic, `{"spec":{"unschedulable":null}}`)},
+	{"protect its node from autoscalers", true, patchNode("own", strategic, `{"metadata":{"annotations":{"karpenter.sh/do-not-disrupt":"true"}}}`)},
+	{"set a condition of its own on its node", true, patchNode("own", strategic, condition("RebootRequired", "True", "Queued"), "status")},
+	{"tell of the maintenance of its node", true, patchNode("own", strategic, condition("DrainInProgress", "True", "Rebootd"), "status")},
+	{"remove what it has told", true, patchNode("own", strategic, `{"status":{"conditions":[{"$patch":"delete","type":"DrainInProgress"}]}}`, "status")},
+	{"change what another has told of its node's maintenance", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.StrategicMergePatchType, []byte(condition("Drained", "True", "Ada")), metav1.PatchOptions{}, "status")
+		b.must(err)
+		return patchNode("own", strategic, condition("Drained", "False", "Rebootd"), "status")(b, c)
+	}},
+	{"remove the request for a reboot", true, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`), metav1.PatchOptions{})
+		b.must(err)
+		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":null}}}`)(b, c)
+	}},
+	{"ask for a reboot", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`)},
+	{"remove a hold", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`), metav1.PatchOptions{})
+		b.must(err)
+		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`)(b, c)
+	}},
+	{"come first by its own word", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/priority":"9"}}}`)},
+	{"set any other annotation on its node", false, patchNode("own", merge, `{"metadata":{"annotations":{"example.com/x":"y"}}}`)},
+	{"label its node", false, patchNode("own", merge, `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`)},
+	{"taint its node", false, patchNode("own", merge, `{"spec":{"taints":[{"key":"x","effect":"NoExecute"}]}}`)},
+	{"give its node a provider's ID", false, patchNode("own", merge, `{"spec":{"providerID":"x://y"}}`)},
+	{"give its node a finalizer", false, patchNode("own", merge, `{"metadata":{"finalizers":["example.com/x"]}}`)},
+	{"say how its node is", false, patchNode("own", strategic, condition("Ready", "False", "x"), "status")},
+	{"say that its node has booted", false, patchNode("own", merge, `{"status":{"nodeInfo":{"bootID":"x"}}}`, "status")},
+	{"say that its node has more memory", false, patchNode("own", merge, `{"status":{"capacity":{"memory":"1Ti"}}}`, "status")},
+	{"write anything on another node", false, patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x"}}}`)},
+	{"write the status of another node", false, patchNode("that", strategic, condition("RebootRequired", "True", "Queued"), "status")},
+	{"cordon another node", false, patchNode("that", strategic, `{"spec":{"unschedulable":true}}`)},
+	{"delete its node", false, func(b *bed, c *kubernetes.Clientset) error {
+		return c.CoreV1().Nodes().Delete(b.ctx, b.own, metav1.DeleteOptions{})
+	}},
+
+	{"take a slot that is free", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"spec":{"holderIdentity":"OWN"}`, false)},
+	{"give up its slot", true, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/next":"THAT"}},"spec":{"holderIdentity":null}}`, false)},
+	{"take the slot of one of which nothing was heard for long", true, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, apply, `"spec":{"holderIdentity":"OWN"}`, true)},
+	{"take a slot in another's name", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"spec":{"holderIdentity":"THAT"}`, false)},
+	{"take a slot from a holder that lives", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, apply, `"spec":{"holderIdentity":"OWN"}`, true)},
+	{"take a slot from a holder that lives, having made it look old", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, `{"spec":{"renewTime":"LONGAGO"}}`, false)},
+	{"take the slot of one of which nothing was heard, by a patch whose time is its own", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":"OWN"}}`, false)},
+	{"take a slot from a holder that lives, having forged the time of an apply", false, func(b *bed, c *kubernetes.Clientset) error {
+		forged := fmt.Sprintf(`{"metadata":{"managedFields":[{"manager":"rebootd/x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":%q,"fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:holderIdentity":{},"f:renewTime":{}}}}]},"spec":{"holderIdentity":"OWN"}}`,
+			time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		return onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, forged, false)(b, c)
+	}},
+	{"clear another's slot", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":null}}`, false)},
+	{"pause the cluster by another's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
+	{"pause the cluster", true, onLease(`"spec":{"leaseDurationSeconds":1}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
+	{"write Leases of another namespace", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoordinationV1().Leases("kube-node-lease").Patch(b.ctx, b.that, types.MergePatchType, []byte(`{"spec":{"renewTime":null}}`), metav1.PatchOptions{})
+		return err
+	}},
+	{"delete a Lease", false, func(b *bed, c *kubernetes.Clientset) error {
+		return c.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, "x", metav1.DeleteOptions{})
+	}},
+
+	{"take the node lease of its node", true, nodeLease("own")},
+	{"take the node lease of another node", false, nodeLease("that")},
+
+	{"evict a pod of its node in its own name", false, evict("own")},
+	{"evict a pod of another node", false, evict("that")},
+	{"delete a pod of its node", true, remove("own")},
+	{"delete a pod of another node", false, remove("that")},
+	{"read every node and every pod", true, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoreV1().Nodes().List(b.ctx, metav1.ListOptions{})
+		_, err2 := c.CoreV1().Pods("").List(b.ctx, metav1.ListOptions{})
+		return errors.Join(err, err2)
+	}},
+	{"read Secrets", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoreV1().Secrets("").List(b.ctx, metav1.ListOptions{})
+		return err
+	}},
+	{"read ConfigMaps", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoreV1().ConfigMaps("").List(b.ctx, metav1.ListOptions{})
+		return err
+	}},
+	{"make Events", true, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoreV1().Events("default").Create(b.ctx, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: b.ns}, InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: b.that}}, metav1.CreateOptions{})
+		return err
+	}},
+	{"make a pod", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoreV1().Pods(b.ns).Create(b.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Spec: cluster.PodSpec()}, metav1.CreateOptions{})
+		return err
+	}},
+}
+
+// asNode is everything that was tried with the same token in the node's name.
+var asNode = []try{
+	{"as its node: evict a pod of its node", true, evict("own")},
+	{"as its node: evict a pod of another node", false, evict("that")},
+	{"as its node: cordon its node", false, patchNode("own", strategic, `{"spec":{"unschedulable":true}}`)},
+	{"as its node: read Secrets", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := c.CoreV1().Secrets("").List(b.ctx, metav1.ListOptions{})
+		return err
+	}},
+}
+
+// asAnother is what was tried in the name of another node.
+var asAnother = []try{
+	{"as another node: evict its pod", false, evict("that")},
+}
+
+func check(b *bed, c *kubernetes.Clientset, t try) {
+	b.Helper()
+	err := t.do(b, c)
+	switch {
+	case t.allow && err != nil:
+		b.Errorf("may not %s: %v", t.what, err)
+	case !t.allow && err == nil:
+		b.Errorf("may %s", t.what)
+	case !t.allow && !apierrors.IsForbidden(err):
+		b.Errorf("%s fails, and not because it is forbidden: %v", t.what, err)
+	}
+}
+
+// A token that was stolen from the daemon of one node: what it is good for.
+func TestStolenToken(t *testing.T) {
+	b := newBed(t, "stolen")
+	token := b.token(b.pod)
+	c := b.client(token, nil)
+	b.effective(c)
+	for _, try := range tries {
+		check(b, c, try)
+	}
+	own := b.client(token, func(cfg *rest.Config) { cfg.Impersonate.UserName = "system:node:" + b.own })
+	for _, try := range asNode {
+		check(b, own, try)
+	}
+	that := b.client(token, func(cfg *rest.Config) { cfg.Impersonate.UserName = "system:node:" + b.that })
+	for _, try := range asAnother {
+		check(b, that, try)
+	}
+}
+
+// What the documentation says of a stolen token is what was tried. With REWRITE=1 it
+// is written anew.
+func TestSecurityIsTrue(t *testing.T) {
+	may, not := "", ""
+	for _, try := range slices.Concat(tries, asNode, asAnother) {
+		if try.allow {
+			may += "- " + try.what + "\n"
+		} else {
+			not += "- " + try.what + "\n"
+		}
+	}
+	path := filepath.Join(root(), "docs", "security.md")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "<!-- tries -->\nIt may:\n\n" + may + "\nIt may not:\n\n" + not + "<!-- end -->"
+	block := regexp.MustCompile(`(?s)<!-- tries -->.*?<!-- end -->`)
+	if got := block.FindString(string(data)); got == want {
+		return
+	}
+	if os.Getenv("REWRITE") == "" {
+		t.Fatal("docs/security.md does not say what was tried; REWRITE=1 writes it anew")
+	}
+	if err := os.WriteFile(path, []byte(block.ReplaceAllLiteralString(string(data), want)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// effective waits until the API server has compiled the policies.
+func (b *bed) effective(c *kubernetes.Clientset) {
+	b.Helper()
+	for {
+		err := patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":null}}}`)(b, c)
+		err2 := c.CoreV1().Pods(b.ns).Delete(b.ctx, b.that+"-b", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		if apierrors.IsForbidden(err) && apierrors.IsForbidden(err2) {
+			return
+		}
+		select {
+		case <-b.ctx.Done():
+			b.Fatalf("the policies have no effect: %v, %v", err, err2)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// A token that is bound to no pod is good for nothing but to read.
+func TestTokenOfNoNode(t *testing.T) {
+	b := newBed(t, "unbound")
+	b.effective(b.client(b.token(b.pod), nil))
+	c := b.client(b.token(nil), nil)
+	for _, try := range tries {
+		switch try.what {
+		case "read every node and every pod", "make Events":
+		default:
+			try.allow = false
+		}
+		check(b, c, try)
+	}
+}
+
+// With what the manifests grant and no more, a node with the DaemonSet's token
+// reboots.
+func TestRebootWithTheManifests(t *testing.T) {
+	b := newBed(t, "whole")
+	m, err := machine.New(b.ctx, machine.Options{Cluster: shared, Name: b.own, Dir: t.TempDir(), Boot: 500 * time.Millisecond})
+	b.must(err)
+	t.Cleanup(m.Stop)
+	ca := string(shared.Config.CAData)
+	if ca == "" {
+		data, err := os.ReadFile(shared.Config.CAFile)
+		b.must(err)
+		ca = string(data)
+	}
+	caFile := filepath.Join(t.TempDir(), "ca.crt")
+	b.must(os.WriteFile(caFile, []byte(ca), 0o600))
+	b.must(os.WriteFile(m.Kubeconfig, fmt.Appendf(nil, `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]
+users: [{name: u, user: {token: %q}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+current-context: c
+`, shared.Config.Host, caFile, b.token(b.pod)), 0o600))
+	b.must(m.StartDaemon())
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	n, err := shared.WaitNode(b.ctx, m.Name, "rebooted and idle", func(n *corev1.Node) bool {
+		return n.Status.NodeInfo.BootID != before && n.Annotations["rebootd.dev/operation"] == "" && !n.Spec.Unschedulable
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, m.Log())
+	}
+	if !strings.Contains(n.Annotations["rebootd.dev/report"], `"drained":2`) {
+		t.Errorf("the report is %s", n.Annotations["rebootd.dev/report"])
+	}
+	if i := slices.IndexFunc(strings.Split(m.Log(), "\n"), func(l string) bool { return strings.Contains(l, "forbidden") && !strings.Contains(l, "medik8s") }); i >= 0 {
+		t.Errorf("something was forbidden:\n%s", strings.Split(m.Log(), "\n")[i])
+	}
+}
