@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -149,7 +150,7 @@ func (e *events) run(ctx context.Context) {
 		}
 		err := e.api.CreateEvent(ctx, ev)
 		switch {
-		case err == nil:
+		case err == nil || apierrors.IsAlreadyExists(err): // by an earlier try, whose answer was lost
 			backoff.reset()
 			e.drop(ev)
 		case ctx.Err() != nil:

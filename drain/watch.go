@@ -16,11 +16,6 @@ const (
 	lastRelist  = 15 * time.Second
 )
 
-// staleAfter is how long nothing may be heard of a watch. Bookmarks come each
-// minute: without one, something between the API server and us is broken and does
-// not say so.
-const staleAfter = 150 * time.Second
-
 // keep lists and watches until ctx ends. A watch that ends is taken up where it
 // ended; one that fails is begun anew with a list.
 func keep(
@@ -64,19 +59,14 @@ func follow(ctx context.Context, version string, open func(context.Context, stri
 		return "", fmt.Errorf("open a watch: %w", err)
 	}
 	defer w.Stop()
-	stale := time.NewTimer(staleAfter)
-	defer stale.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return version, nil
-		case <-stale.C:
-			return "", fmt.Errorf("nothing was heard of a watch for %s; begins anew", staleAfter)
 		case ev, ok := <-w.ResultChan():
 			if !ok {
 				return version, nil
 			}
-			stale.Reset(staleAfter)
 			if ev.Type == watch.Error {
 				return "", apierrors.FromObject(ev.Object)
 			}

@@ -322,12 +322,6 @@ func list[T runtime.Object](ctx context.Context, kc *Client, c rest.Interface, r
 	return out, err
 }
 
-func (c *Client) watch(ctx context.Context, rc rest.Interface, resource, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
-	opts.Watch = true
-	return rc.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).VersionedParams(&opts, c.codec).
-		UseProtobufAsDefault().MaxRetries(0).Watch(ctx)
-}
-
 func remove(ctx context.Context, c rest.Interface, resource, namespace, name string, opts metav1.DeleteOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -112,6 +112,9 @@ func cycle(t *testing.T, which int, fault proxy.Fault) []string {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.seen) < which {
+		t.Errorf("there were %d writes, and the fault was to be at number %d", len(w.seen), which)
+	}
 	return w.seen
 }
 

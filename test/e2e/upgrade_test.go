@@ -7,8 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/machine"
@@ -46,23 +44,7 @@ func (b *bed) change(m *machine.Machine, to string, orderly bool) {
 func TestAnotherVersionTakesOver(t *testing.T) {
 	t.Parallel()
 	earlier, today := versions(t)
-	for _, c := range []struct {
-		phase   string
-		args    []string
-		prepare func(b *bed, m *machine.Machine)
-		release func(b *bed, m *machine.Machine) // lets it go on
-	}{
-		{"Waiting", nil, func(b *bed, m *machine.Machine) {
-			b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`)
-		}, func(b *bed, m *machine.Machine) { b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`) }},
-		{"Queued", nil, func(b *bed, _ *machine.Machine) { b.occupy("another") }, func(b *bed, _ *machine.Machine) { b.occupy("") }},
-		{"Draining", nil, func(b *bed, m *machine.Machine) { b.blocked(m) }, func(b *bed, _ *machine.Machine) {
-			b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.prefix).Delete(b.ctx, "web", metav1.DeleteOptions{}))
-		}},
-		{"Rebooting", nil, func(_ *bed, m *machine.Machine) { m.Behave(machine.Behaviour{Delay: 5 * time.Second}) }, nil},
-		{"Verifying", nil, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }},
-		{"Halted", []string{"--health-timeout=2s"}, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }},
-	} {
+	for _, c := range phases {
 		for _, way := range []struct {
 			name     string
 			from, to string
@@ -112,25 +94,6 @@ func TestAnotherVersionTakesOver(t *testing.T) {
 			})
 		}
 	}
-}
-
-// occupy has a slot be held by somebody else; "" frees it.
-func (b *bed) occupy(holder string) {
-	b.Helper()
-	leases := shared.Client.CoordinationV1().Leases(cluster.Namespace)
-	if holder == "" {
-		b.must(leases.Delete(b.ctx, b.lock+"-0", metav1.DeleteOptions{}))
-		return
-	}
-	_, err := leases.Patch(b.ctx, b.lock+"-0", types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","spec":{"holderIdentity":%q}}`, holder), metav1.PatchOptions{FieldManager: "rebootd/" + holder})
-	b.must(err)
-}
-
-// blocked has a pod on the machine that no budget lets go.
-func (b *bed) blocked(m *machine.Machine) {
-	b.Helper()
-	b.pod(m, "web")
-	b.must(shared.Budget(b.ctx, b.prefix, "web", 1))
 }
 
 // Three nodes of both versions, each of which is changed to the other at random

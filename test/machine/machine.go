@@ -161,11 +161,18 @@ func (m *Machine) Behave(b Behaviour) {
 	m.behaviour = b
 }
 
-// StayUnhealthy keeps the kubelet away after boots until the time.
+// StayUnhealthy keeps the kubelet away after boots until the time, which may be
+// changed meanwhile.
 func (m *Machine) StayUnhealthy(until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unhealthy = until
+}
+
+func (m *Machine) isUnhealthy() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.unhealthy)
 }
 
 // BootID is the current boot's.
@@ -281,15 +288,16 @@ func (m *Machine) Crash() error {
 	m.mu.Lock()
 	m.down = false
 	m.outages[len(m.outages)-1].To = time.Now()
-	wait := time.Until(m.unhealthy)
 	m.mu.Unlock()
 	if !m.NoDaemonAfterBoot {
 		if err := m.StartDaemon(); err != nil {
 			return err
 		}
 	}
-	if wait > 0 && !m.sleep(wait) {
-		return nil
+	for m.isUnhealthy() {
+		if !m.sleep(100 * time.Millisecond) {
+			return nil
+		}
 	}
 	if err := m.patchNode("status", fmt.Sprintf(`{"status":{"nodeInfo":{"bootID":%q}}}`, m.BootID())); err != nil {
 		return err

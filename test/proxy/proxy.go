@@ -68,9 +68,14 @@ func New(cfg *rest.Config) (*Proxy, error) {
 
 // Close ends the proxy and every connection through it.
 func (p *Proxy) Close() {
+	// No new ones first: a client that comes back at once would be waited for.
+	_ = p.server.Listener.Close()
 	p.server.CloseClientConnections()
 	p.server.Close()
 }
+
+// Cut ends every connection through the proxy; new ones are let in.
+func (p *Proxy) Cut() { p.server.CloseClientConnections() }
 
 // Faults has f decide of each request what happens to it. f may be called from
 // several goroutines.

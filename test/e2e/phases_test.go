@@ -1,0 +1,50 @@
+package e2e
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/machine"
+)
+
+// phases are how a machine is brought to stay in each phase, and to go on from it.
+var phases = []struct {
+	phase   string
+	args    []string
+	prepare func(b *bed, m *machine.Machine)
+	release func(b *bed, m *machine.Machine) // nil: it goes on by itself
+}{
+	{"Waiting", nil, func(b *bed, m *machine.Machine) {
+		b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`)
+	}, func(b *bed, m *machine.Machine) { b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`) }},
+	{"Queued", nil, func(b *bed, _ *machine.Machine) { b.occupy("another") }, func(b *bed, _ *machine.Machine) { b.occupy("") }},
+	{"Draining", nil, func(b *bed, m *machine.Machine) { b.blocked(m) }, func(b *bed, _ *machine.Machine) {
+		b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.prefix).Delete(b.ctx, "web", metav1.DeleteOptions{}))
+	}},
+	{"Rebooting", nil, func(_ *bed, m *machine.Machine) { m.Behave(machine.Behaviour{Delay: 5 * time.Second}) }, nil},
+	{"Verifying", nil, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }},
+	{"Halted", []string{"--health-timeout=2s"}, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }},
+}
+
+// occupy has a slot be held by somebody else; "" frees it.
+func (b *bed) occupy(holder string) {
+	b.Helper()
+	leases := shared.Client.CoordinationV1().Leases(cluster.Namespace)
+	if holder == "" {
+		b.must(leases.Delete(b.ctx, b.lock+"-0", metav1.DeleteOptions{}))
+		return
+	}
+	_, err := leases.Patch(b.ctx, b.lock+"-0", types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":%q},"spec":{"holderIdentity":%q}}`, b.lock+"-0", holder), metav1.PatchOptions{FieldManager: "rebootd/" + holder})
+	b.must(err)
+}
+
+// blocked has a pod on the machine that no budget lets go.
+func (b *bed) blocked(m *machine.Machine) {
+	b.Helper()
+	b.pod(m, "web")
+	b.must(shared.Budget(b.ctx, b.prefix, "web", 1))
+}
