@@ -427,41 +427,129 @@ func TestTokenOfNoNode(t *testing.T) {
 	}
 }
 
-// With what the manifests grant and no more, a node with the DaemonSet's token
-// reboots.
-func TestRebootWithTheManifests(t *testing.T) {
-	b := newBed(t, "whole")
-	m, err := machine.New(b.ctx, machine.Options{Cluster: shared, Name: b.own, Dir: t.TempDir(), Boot: 500 * time.Millisecond})
+// machineWithToken is a machine whose daemon has the token in a file.
+func (b *bed) machineWithToken(token string) (m *machine.Machine, tokenFile string) {
+	b.Helper()
+	m, err := machine.New(b.ctx, machine.Options{Cluster: shared, Name: b.own, Dir: b.TempDir(), Boot: 500 * time.Millisecond})
 	b.must(err)
-	t.Cleanup(m.Stop)
-	ca := string(shared.Config.CAData)
-	if ca == "" {
-		data, err := os.ReadFile(shared.Config.CAFile)
+	b.Cleanup(func() {
+		m.Stop()
+		if b.Failed() {
+			b.Logf("%s", m.Log())
+		}
+	})
+	ca := shared.Config.CAData
+	if len(ca) == 0 {
+		ca, err = os.ReadFile(shared.Config.CAFile)
 		b.must(err)
-		ca = string(data)
 	}
-	caFile := filepath.Join(t.TempDir(), "ca.crt")
-	b.must(os.WriteFile(caFile, []byte(ca), 0o600))
+	dir := b.TempDir()
+	caFile, tokenFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "token")
+	b.must(os.WriteFile(caFile, ca, 0o600))
+	b.must(os.WriteFile(tokenFile, []byte(token), 0o600))
 	b.must(os.WriteFile(m.Kubeconfig, fmt.Appendf(nil, `
 apiVersion: v1
 kind: Config
 clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]
-users: [{name: u, user: {token: %q}}]
+users: [{name: u, user: {tokenFile: %q}}]
 contexts: [{name: c, context: {cluster: c, user: u}}]
 current-context: c
-`, shared.Config.Host, caFile, b.token(b.pod)), 0o600))
+`, shared.Config.Host, caFile, tokenFile), 0o600))
+	return m, tokenFile
+}
+
+// The token is revoked, since its pod was deleted, and some time later replaced by
+// another pod's: the daemon says that it is refused, and goes on by itself.
+func TestTokenIsRevokedAndReplaced(t *testing.T) {
+	b := newBed(t, "revoked")
+	m, tokenFile := b.machineWithToken(b.token(b.pod))
+	b.must(m.StartDaemon())
+	before := m.BootID()
+	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"x"}}}`), metav1.PatchOptions{})
+	b.must(err)
+	b.must(m.Touch("x"))
+	_, err = shared.WaitNode(b.ctx, m.Name, "held", func(n *corev1.Node) bool { return strings.Contains(n.Annotations["rebootd.dev/operation"], "Waiting") })
+	b.must(err)
+	b.must(shared.Client.CoreV1().Pods(cluster.Namespace).Delete(b.ctx, b.pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
+	// What the daemon does next needs a write: that is refused once the API server has
+	// forgotten that the token was good.
+	b.until("the token is refused", func() bool {
+		_, err := b.client(b.read(tokenFile), nil).CoreV1().Nodes().Get(b.ctx, b.own, metav1.GetOptions{})
+		return apierrors.IsUnauthorized(err)
+	})
+	_, err = shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`), metav1.PatchOptions{})
+	b.must(err)
+	b.until("the daemon says that it is refused", func() bool { return strings.Contains(m.Log(), "nauthorized") })
+	b.must(os.WriteFile(tokenFile, []byte(b.token(b.pod2(b.pod.UID))), 0o600))
+	_, err = shared.WaitNode(b.ctx, m.Name, "rebooted and idle", func(n *corev1.Node) bool {
+		return n.Status.NodeInfo.BootID != before && n.Annotations["rebootd.dev/operation"] == "" && !n.Spec.Unschedulable
+	})
+	b.must(err)
+	if _, agreed := m.Orders(); agreed != 1 {
+		t.Errorf("the command was obeyed %d times", agreed)
+	}
+	b.released()
+}
+
+// released waits until nobody holds the slot any more.
+func (b *bed) released() {
+	b.Helper()
+	b.until("the slot is released", func() bool {
+		l, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(b.ctx, "rebootd-0", metav1.GetOptions{})
+		b.must(err)
+		return l.Spec.HolderIdentity == nil
+	})
+}
+
+// pod2 is the DaemonSet's pod on the node that has come after another.
+func (b *bed) pod2(was types.UID) (pod *corev1.Pod) {
+	b.Helper()
+	b.must(shared.WaitPods(b.ctx, cluster.Namespace, "there is another on "+b.own, func(pods map[string]*corev1.Pod) bool {
+		for _, p := range pods {
+			if p.Spec.NodeName == b.own && p.UID != was && p.DeletionTimestamp == nil {
+				pod = p
+				return true
+			}
+		}
+		return false
+	}))
+	return pod
+}
+
+func (b *bed) read(path string) string {
+	b.Helper()
+	data, err := os.ReadFile(path)
+	b.must(err)
+	return string(data)
+}
+
+func (b *bed) until(what string, ok func() bool) {
+	b.Helper()
+	for !ok() {
+		select {
+		case <-b.ctx.Done():
+			b.Fatalf("%s: not in time", what)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// With what the manifests grant and no more, a node with the DaemonSet's token
+// reboots.
+func TestRebootWithTheManifests(t *testing.T) {
+	b := newBed(t, "whole")
+	m, _ := b.machineWithToken(b.token(b.pod))
 	b.must(m.StartDaemon())
 	before := m.BootID()
 	b.must(m.Touch("x"))
 	n, err := shared.WaitNode(b.ctx, m.Name, "rebooted and idle", func(n *corev1.Node) bool {
 		return n.Status.NodeInfo.BootID != before && n.Annotations["rebootd.dev/operation"] == "" && !n.Spec.Unschedulable
 	})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, m.Log())
-	}
+	b.must(err)
 	if !strings.Contains(n.Annotations["rebootd.dev/report"], `"drained":2`) {
 		t.Errorf("the report is %s", n.Annotations["rebootd.dev/report"])
 	}
+	b.released()
 	if i := slices.IndexFunc(strings.Split(m.Log(), "\n"), func(l string) bool { return strings.Contains(l, "forbidden") && !strings.Contains(l, "medik8s") }); i >= 0 {
 		t.Errorf("something was forbidden:\n%s", strings.Split(m.Log(), "\n")[i])
 	}
