@@ -43,6 +43,10 @@ lint: ## vet, staticcheck, gofumpt, tidy go.mod files
 govulncheck: ## known vulnerabilities; needs vuln.go.dev
 	go tool govulncheck ./...
 
+.PHONY: soak
+soak: ## everything at once for ten minutes, judged by the audit log; SOAK='-for 1h -seed 7'
+	cd test && go run ./cmd/soak $(SOAK)
+
 .PHONY: size
 size: build ## what the binary weighs
 	@stat -c '%n %s bytes' bin/rebootd

@@ -169,6 +169,12 @@ func Earlier() (binary, version string, err error) {
 	if tag, err := git("describe", "--tags", "--abbrev=0", "HEAD~1"); err == nil {
 		version = strings.TrimSpace(string(tag))
 	}
+	if _, err := git("cat-file", "-e", version+"^{commit}"); err != nil {
+		// Sources without their history: what is left is that any start of the daemon
+		// takes over from another.
+		binary, err := Rebootd()
+		return binary, "this one, for the project's history is not here", err
+	}
 	source, err := git("archive", version)
 	if err != nil {
 		return "", "", err

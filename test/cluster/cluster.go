@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -259,6 +260,20 @@ func (c *Cluster) StopAPIServer() error {
 		return fmt.Errorf("stop the API server: %w", ErrForeign)
 	}
 	c.apiserver.Kill()
+	return nil
+}
+
+// EndAPIServer has it end by itself: what it has done is in the audit log then.
+func (c *Cluster) EndAPIServer() error {
+	if c.foreign {
+		return fmt.Errorf("end the API server: %w", ErrForeign)
+	}
+	c.apiserver.Signal(syscall.SIGTERM)
+	select {
+	case <-c.apiserver.Done():
+	case <-time.After(20 * time.Second):
+		c.apiserver.Kill()
+	}
 	return nil
 }
 

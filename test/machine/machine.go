@@ -322,6 +322,14 @@ func (m *Machine) patchNode(subresource, patch string) error {
 	}
 }
 
+// Register makes the Node anew, after somebody has deleted it, as a kubelet does.
+func (m *Machine) Register(ctx context.Context) error {
+	if err := m.Cluster.AddNode(ctx, m.Name); err != nil {
+		return err
+	}
+	return m.patchNode("status", fmt.Sprintf(`{"status":{"nodeInfo":{"bootID":%q}}}`, m.BootID()))
+}
+
 // Change has every later start of the daemon be of another binary, with other
 // arguments.
 func (m *Machine) Change(binary string, args ...string) {
