@@ -107,6 +107,8 @@ func (d *Daemon) turn() time.Time {
 	now := d.now()
 	wake := now.Add(heartbeat)
 	if !d.known() {
+		// Without its Node there is no cordon.
+		d.keepDrainTask(decide.Step{})
 		if d.apiErr != nil || d.nodeRead { // not in the first moments of every start
 			d.say(decide.Step{Do: decide.Wait, Reason: d.unknownReason(), Message: d.unknown()})
 		}

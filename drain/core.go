@@ -3,6 +3,7 @@ package drain
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
@@ -67,6 +68,7 @@ type core struct {
 	order    []*tracked // as they came
 	owners   map[string]*comings
 	budgets  map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
+	watched  map[string]bool                          // namespaces all of whose budgets are known
 	siblings map[string]siblings                      // by namespace/name of their budget
 	moves    map[moveKey]map[types.UID]candidate
 	inFlight int
@@ -97,7 +99,7 @@ func newCore(t timing, now time.Time) *core {
 	return &core{
 		timing: t, started: now,
 		pods: map[types.UID]*tracked{}, owners: map[string]*comings{},
-		budgets: map[string]*policyv1.PodDisruptionBudget{}, siblings: map[string]siblings{},
+		budgets: map[string]*policyv1.PodDisruptionBudget{}, siblings: map[string]siblings{}, watched: map[string]bool{},
 		moves: map[moveKey]map[types.UID]candidate{},
 	}
 }
@@ -251,7 +253,7 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 		t.retryAt = now // by deletion
 	case t.pressed:
 		t.retryAt = now.Add(c.spread(unansweredRetry, unreachableRetry, t))
-	case v.after > 0 && b != nil && b.Status.DisruptionsAllowed > 0:
+	case v.after > 0 && (b != nil && b.Status.DisruptionsAllowed > 0 || b == nil && v.budget != "" && c.watched[t.namespace]):
 		// The budget has changed while the answer was on its way, or what we know of
 		// it is older than the answer.
 		t.retryAt = now.Add(min(v.after, growing(budgetRace, 3*t.tries)))
@@ -302,6 +304,25 @@ func (c *core) budgetOf(t *tracked) *policyv1.PodDisruptionBudget {
 		return nil
 	}
 	return c.budgets[t.namespace+"/"+t.block.budget]
+}
+
+// allBudgets takes in which budgets a namespace has; nil: nobody looks any more. One
+// that was deleted before anybody looked is blocking nothing.
+func (c *core) allBudgets(namespace string, there map[string]bool, now time.Time) {
+	c.watched[namespace] = there != nil
+	if there == nil {
+		return
+	}
+	for key := range c.budgets {
+		if ns, name, _ := strings.Cut(key, "/"); ns == namespace && !there[name] {
+			c.budget(namespace, name, nil, now)
+		}
+	}
+	for _, t := range c.order {
+		if t.state == pending && t.namespace == namespace && t.block.budget != "" && !there[t.block.budget] {
+			t.retryAt = now
+		}
+	}
 }
 
 // budget takes in a budget as it is now; nil: it is gone. The pods that it blocks

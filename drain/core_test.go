@@ -233,6 +233,40 @@ func TestFewRetries(t *testing.T) {
 	}
 }
 
+// A budget may be gone between its refusal and the first look at the budgets, or
+// while its refusal is on its way: the pod does not wait for the slow fallback.
+func TestBudgetThatIsGoneAlready(t *testing.T) {
+	refusal := judge(budgetError("The disruption budget web needs 1 healthy pods and has 1 currently", 0))
+	asked := func(c *core, from, to float64, v verdict) (times int) {
+		for s := from; s < to; s += 0.1 {
+			for _, r := range c.due(at(s)) {
+				times++
+				c.answered(r, v, at(s))
+			}
+		}
+		return times
+	}
+	c := testCore(pod("a", "1"))
+	if n := asked(c, 0, 1, refusal); n != 1 {
+		t.Fatalf("asked %d times at first", n)
+	}
+	c.allBudgets("ns", map[string]bool{"other": true}, at(1))
+	if n := asked(c, 1, 1.05, refusal); n != 1 {
+		t.Errorf("asked %d times when the budget was not there", n)
+	}
+	// The refusal came after the look: once more, soon, and not without end.
+	if n := asked(c, 1.05, 10, refusal); n < 1 || n > 8 {
+		t.Errorf("asked %d times in the seconds after that", n)
+	}
+	if n := asked(c, 10, 600, refusal); n > 10 {
+		t.Errorf("asked %d times in ten minutes", n)
+	}
+	c.allBudgets("ns", nil, at(600))
+	if c.watched["ns"] {
+		t.Error("is watched still")
+	}
+}
+
 // A budget that says it allows and refuses all the same is not hammered.
 func TestBudgetThatContradictsItself(t *testing.T) {
 	c := testCore(pod("a", "1"))

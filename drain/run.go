@@ -328,6 +328,7 @@ func (r *run) watchBudgets(ctx context.Context) {
 		if !want[ns] {
 			cancel()
 			delete(r.budgets, ns)
+			r.core.allBudgets(ns, nil, time.Now())
 		}
 	}
 	for ns := range want {
@@ -365,6 +366,7 @@ func (r *run) watchBudget(ctx context.Context, namespace string) {
 				forget(name)
 			}
 		}
+		r.post(ctx, func(now time.Time) { r.core.allBudgets(namespace, there, now) })
 		return list.ResourceVersion, nil
 	}, func(ctx context.Context, version string) (watch.Interface, error) {
 		return r.cfg.API.WatchBudgets(ctx, namespace, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})

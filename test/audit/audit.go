@@ -61,6 +61,7 @@ type node struct {
 	cordoned string // by whom: "", "rebootd", "others"
 	crash    bool
 	down     bool
+	freed    time.Time // when somebody else removed the cordon
 }
 
 type judge struct {
@@ -69,6 +70,7 @@ type judge struct {
 	nodes  map[string]*node
 	slots  map[string]string // holders
 	stolen map[string]time.Time
+	gone   map[string]time.Time // Nodes that were deleted, with what was said on them
 }
 
 // mercy is how long a node may be about to go down when its slot is taken away, and
@@ -93,7 +95,7 @@ func Check(log io.Reader, r Rules) (Summary, error) {
 		return Summary{}, fmt.Errorf("read the audit log: %w", err)
 	}
 	slices.SortStableFunc(all, func(a, b *entry) int { return a.at().Compare(b.at()) })
-	j := &judge{Rules: r, nodes: map[string]*node{}, slots: map[string]string{}, stolen: map[string]time.Time{}}
+	j := &judge{Rules: r, nodes: map[string]*node{}, slots: map[string]string{}, stolen: map[string]time.Time{}, gone: map[string]time.Time{}}
 	for _, e := range all {
 		j.see(e)
 	}
@@ -139,6 +141,7 @@ func (j *judge) seeNode(e *entry, isDaemon bool) {
 	name := e.ObjectRef.Name
 	if e.Verb == "delete" {
 		delete(j.nodes, name)
+		j.gone[name] = e.at()
 		return
 	}
 	n := j.node(name)
@@ -159,6 +162,9 @@ func (j *judge) seeNode(e *entry, isDaemon bool) {
 			n.cordoned = ""
 		case !on:
 			n.cordoned = ""
+			if !isDaemon {
+				n.freed = e.at()
+			}
 		}
 	}
 	if v, ok := p.Metadata.Annotations["rebootd.dev/operation"]; ok {
@@ -216,10 +222,13 @@ func (j *judge) goesDown(e *entry, name string, n *node) {
 		return
 	}
 	j.Reboots++
+	if j.forgotten(e, name) {
+		return
+	}
 	if n.phase != "Rebooting" && n.phase != "Halted" {
 		j.broken(e, "%s reboots, and its record says %q: nobody was told before", name, n.phase)
 	}
-	if n.cordoned == "" {
+	if n.cordoned == "" && e.at().Sub(n.freed) > mercy {
 		j.broken(e, "%s reboots, and is not cordoned", name)
 	}
 	for _, holder := range j.slots {
@@ -230,6 +239,13 @@ func (j *judge) goesDown(e *entry, name string, n *node) {
 	if at, ok := j.stolen[name]; !ok || e.at().Sub(at) > mercy {
 		j.broken(e, "%s reboots without a slot", name)
 	}
+}
+
+// forgotten says whether somebody has just deleted the Node, and with it what was
+// written there.
+func (j *judge) forgotten(e *entry, name string) bool {
+	at, ok := j.gone[name]
+	return ok && e.at().Sub(at) < 10*mercy
 }
 
 func (j *judge) seeSlot(e *entry, daemon string, isDaemon bool) {
@@ -266,7 +282,7 @@ func (j *judge) seeEviction(e *entry, daemon string) {
 	if json.Unmarshal(e.RequestObject, &ev) != nil || ev.DeleteOptions.Preconditions.UID == "" {
 		j.broken(e, "%s/%s is evicted by its name alone", e.ObjectRef.Namespace, e.ObjectRef.Name)
 	}
-	if n := j.node(daemon); n.phase != "Draining" || n.cordoned == "" {
+	if n := j.node(daemon); !j.forgotten(e, daemon) && (n.phase != "Draining" || n.cordoned == "" && e.at().Sub(n.freed) > mercy) {
 		j.broken(e, "%s/%s is evicted by %s, which is in phase %q, cordoned by %q", e.ObjectRef.Namespace, e.ObjectRef.Name, daemon, n.phase, n.cordoned)
 	}
 }

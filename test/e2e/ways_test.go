@@ -387,3 +387,29 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("Events: %v", e)
 	}
 }
+
+// Somebody deletes the Node during the drain: nothing more is evicted, since nothing
+// says any more that the node is cordoned; when the kubelet has made it anew, all
+// begins anew with it.
+func TestNodeDeletedDuringDrain(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	m := b.machine()
+	b.blocked(m)
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	b.reason(m, "DrainBlocked")
+	b.must(shared.Client.CoreV1().Nodes().Delete(b.ctx, m.Name, metav1.DeleteOptions{}))
+	b.eventually("the daemon knows", func() bool { return strings.Contains(m.Log(), "the Node is gone from the cluster") })
+	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.prefix).Delete(b.ctx, "web", metav1.DeleteOptions{}))
+	// With its Node it would be evicted some milliseconds after that.
+	time.Sleep(time.Second)
+	p, err := shared.Client.CoreV1().Pods(b.prefix).Get(b.ctx, "web", metav1.GetOptions{})
+	b.must(err)
+	if p.DeletionTimestamp != nil {
+		t.Error("a pod was evicted from a node that nothing cordons")
+	}
+	b.must(m.Register(b.ctx))
+	b.rebooted(m, before)
+	b.released()
+}
