@@ -401,12 +401,19 @@ func (b *bed) effective(c *kubernetes.Clientset) {
 	for {
 		err := patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":null}}}`)(b, c)
 		err2 := c.CoreV1().Pods(b.ns).Delete(b.ctx, b.that+"-b", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
-		if apierrors.IsForbidden(err) && apierrors.IsForbidden(err2) {
+		// Each policy has a time of its own.
+		dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+		leases := c.CoordinationV1()
+		_, err3 := leases.Leases(cluster.NodeLeases).Create(b.ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "node-" + b.that}}, dry)
+		_, err4 := leases.Leases(cluster.Namespace).Create(b.ctx, &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: b.ns + "-probe"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &b.that},
+		}, dry)
+		if apierrors.IsForbidden(err) && apierrors.IsForbidden(err2) && apierrors.IsForbidden(err3) && apierrors.IsForbidden(err4) {
 			return
 		}
 		select {
 		case <-b.ctx.Done():
-			b.Fatalf("the policies have no effect: %v, %v", err, err2)
+			b.Fatalf("the policies have no effect: %v, %v, %v, %v", err, err2, err3, err4)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
