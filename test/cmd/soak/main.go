@@ -154,8 +154,8 @@ func (s *soak) happen(ctx context.Context) error {
 		name   string
 		do     func(context.Context, *machine.Machine) error
 	}{
-		{40, "sentinel touched", func(_ context.Context, m *machine.Machine) error { return m.Touch("kernel") }},
-		{4, "sentinel removed", func(_ context.Context, m *machine.Machine) error { return m.Withdraw() }},
+		{40, "sentinel touched", func(_ context.Context, m *machine.Machine) error { return ignore(m.Touch("kernel")) }},
+		{4, "sentinel removed", func(_ context.Context, m *machine.Machine) error { return ignore(m.Withdraw()) }},
 		{20, "daemon killed", func(_ context.Context, m *machine.Machine) error { m.KillDaemon(); return m.StartDaemon() }},
 		{4, "daemon stopped for a while", s.away},
 		{4, "power cut", s.crash},
