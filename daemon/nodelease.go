@@ -107,7 +107,11 @@ func (d *Daemon) keepLease(ctx context.Context, fresh bool) func() {
 		case err == nil:
 			fresh = true
 			backoff.reset()
-			d.post(ctx, func() { d.nodeLease.At = d.now() })
+			d.post(ctx, func() {
+				if d.nodeLease.State == decide.LeaseHeld {
+					d.nodeLease.At = d.now()
+				}
+			})
 		case ctx.Err() != nil:
 			return func() { d.leaseTask = nil }
 		case errors.Is(err, nodelease.ErrLost):
