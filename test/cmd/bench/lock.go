@@ -79,7 +79,11 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 	waiting := make(chan struct{}, n)
 	ask := func(i int) {
 		first := sync.OnceFunc(func() { waiting <- struct{}{} })
-		if _, err := locks[i].Acquire(ctx, lock.Ask{}, func(lock.Waiting) { first() }); err == nil {
+		if _, err := locks[i].Acquire(ctx, lock.Ask{}, func(w lock.Waiting) {
+			if w.Err == nil { // it does not stand in the queue before the API server lets it
+				first()
+			}
+		}); err == nil {
 			got <- holding{i, time.Now()}
 		}
 	}
