@@ -260,3 +260,38 @@ func BenchmarkTouchToState(b *testing.B) {
 		}
 	}
 }
+
+// A directory that is removed and made anew is watched anew, also where it has the
+// inode number of the old one, as on ext4, and is there again before anybody looks.
+func TestDirectoryIsReplacedUnseen(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "run")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(root, []string{"/run/reboot-needed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	w.look()
+	if err := errors.Join(os.Remove(dir), os.Mkdir(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	w.look() // the same directory, as it seems
+	// What Run does, until nothing is heard any more.
+	heard := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		return w.wait(ctx, nil)
+	}
+	for heard() {
+		w.look()
+	}
+	if err := os.WriteFile(filepath.Join(dir, "reboot-needed"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !heard() {
+		t.Error("a file in the new directory is not heard of")
+	}
+}

@@ -121,11 +121,21 @@ func (w *Watcher) wait(ctx context.Context, timer <-chan time.Time) bool {
 		case <-timer:
 			return true
 		case <-errs:
-			return true // an overflow of the queue, or a watch that broke: look
+			// An overflow of the queue, or a watch that broke: what was watched may not be
+			// the same any more.
+			clear(w.watched)
+			return true
 		case e := <-events:
 			dir, name := filepath.Split(e.Name)
-			dir = filepath.Clean(dir)
-			if w.names[dir][name] || w.watched[filepath.Clean(e.Name)] != nil {
+			dir, self := filepath.Clean(dir), filepath.Clean(e.Name)
+			watched := w.watched[self] != nil
+			if watched && e.Has(fsnotify.Remove|fsnotify.Rename) {
+				// Its watch has ended with it, although what is there now may look the same:
+				// a new directory may have the number of one that was removed.
+				_ = w.inotify.Remove(self)
+				delete(w.watched, self)
+			}
+			if w.names[dir][name] || watched {
 				return true
 			}
 		}
