@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 )
 
 const (
@@ -39,6 +40,10 @@ const (
 	// webhook before it answers.
 	evictTimeout = 35 * time.Second
 )
+
+// A client certificate that was renewed is taken as soon as a token that was: by
+// default it would be after five minutes.
+func init() { transport.CertCallbackRefreshDuration = time.Minute }
 
 // FieldManager is the name under which the API server keeps what the daemon has
 // set on Nodes. It is the same for every version: by it the daemon knows its own

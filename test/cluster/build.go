@@ -65,7 +65,7 @@ func Binaries() (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cache, "controlplane-"+key)
-	unlock, err := lockFile(dir + ".lock")
+	unlock, err := LockFile(dir + ".lock")
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +202,7 @@ func buildInto(name, dir, pkg string) (string, error) {
 		return "", err
 	}
 	out := filepath.Join(cache, "bin", name)
-	unlock, err := lockFile(out + ".lock")
+	unlock, err := LockFile(out + ".lock")
 	if err != nil {
 		return "", err
 	}
@@ -220,8 +220,8 @@ func buildInto(name, dir, pkg string) (string, error) {
 	return out, nil
 }
 
-// lockFile takes an exclusive lock between processes, waiting for it.
-func lockFile(path string) (unlock func(), err error) {
+// LockFile takes an exclusive lock between processes, waiting for it.
+func LockFile(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache: %w", err)
 	}

@@ -113,7 +113,7 @@ func (c *Cluster) start(ctx context.Context, extra map[string][]string) error {
 	if c.pki, err = newAuthority(filepath.Join(c.Dir, "pki")); err != nil {
 		return err
 	}
-	if err := c.pki.issue("server", pkix.Name{CommonName: "kube-apiserver"}, true); err != nil {
+	if err := c.pki.issue("server", pkix.Name{CommonName: "kube-apiserver"}, true, year); err != nil {
 		return err
 	}
 	ports, err := FreePorts(6)

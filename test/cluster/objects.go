@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // Sim is the prefix of the annotations and labels that tell simulated kubelets
@@ -257,12 +259,39 @@ func (c *Cluster) DaemonKubeconfig(ctx context.Context, node, path string) error
 		}
 		return c.AddNamespace(ctx, Namespace)
 	}
-	user := "rebootd:" + node
-	if err := c.pki.kubeconfig(path, c.server, user, DaemonGroup); err != nil {
+	if err := c.pki.kubeconfig(path, c.server, daemonUser+node, DaemonGroup); err != nil {
 		return err
 	}
 	return c.grant(ctx)
 }
+
+// PortableKubeconfig is what DaemonKubeconfig writes, with the keys and certificates
+// in it and not in files beside it.
+func (c *Cluster) PortableKubeconfig(ctx context.Context, node, path string) ([]byte, error) {
+	if err := c.DaemonKubeconfig(ctx, node, path); err != nil {
+		return nil, err
+	}
+	cfg, err := clientcmd.LoadFromFile(path)
+	if err == nil {
+		err = clientcmdapi.FlattenConfig(cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take the kubeconfig for the daemon of %s: %w", node, err)
+	}
+	return clientcmd.Write(*cfg)
+}
+
+// RenewDaemonCertificate replaces the client certificate of a node's daemon, in the
+// files that its kubeconfig names, by one that is valid for so long from now.
+func (c *Cluster) RenewDaemonCertificate(node string, valid time.Duration) error {
+	if c.foreign {
+		return ErrForeign
+	}
+	return c.pki.issueClient(valid, daemonUser+node, DaemonGroup)
+}
+
+// daemonUser is what the daemons' users begin with.
+const daemonUser = "rebootd:"
 
 // DaemonGroup is the group of the daemons' users.
 const DaemonGroup = "rebootd:daemons"

@@ -70,8 +70,11 @@ func (a *authority) sign(tmpl *x509.Certificate, pub *ecdsa.PublicKey, path stri
 	return x509.ParseCertificate(der)
 }
 
+// year is how long certificates are valid of which a test wants nothing else.
+const year = 365 * 24 * time.Hour
+
 // issue writes NAME.crt and NAME.key, for a server on loopback or for a client.
-func (a *authority) issue(name string, subject pkix.Name, server bool) error {
+func (a *authority) issue(name string, subject pkix.Name, server bool, valid time.Duration) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make the key of %s: %w", name, err)
@@ -82,7 +85,7 @@ func (a *authority) issue(name string, subject pkix.Name, server bool) error {
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: serial, Subject: subject,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(valid),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	if server {
@@ -96,9 +99,14 @@ func (a *authority) issue(name string, subject pkix.Name, server bool) error {
 	return writeKey(a.path(name+".key"), key)
 }
 
+// issueClient writes the certificate of a client, or renews it.
+func (a *authority) issueClient(valid time.Duration, user string, groups ...string) error {
+	return a.issue("client-"+user, pkix.Name{CommonName: user, Organization: groups}, false, valid)
+}
+
 // kubeconfig writes a kubeconfig for a client certificate of user in groups.
 func (a *authority) kubeconfig(path, server, user string, groups ...string) error {
-	if err := a.issue("client-"+user, pkix.Name{CommonName: user, Organization: groups}, false); err != nil {
+	if err := a.issueClient(year, user, groups...); err != nil {
 		return err
 	}
 	c := clientcmdapi.NewConfig()

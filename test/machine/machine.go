@@ -8,7 +8,6 @@ package machine
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -20,9 +19,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/proc"
@@ -120,7 +117,7 @@ func New(ctx context.Context, o Options) (*Machine, error) {
 	if err := m.newBoot(); err != nil {
 		return nil, err
 	}
-	if err := m.patchNode("status", fmt.Sprintf(`{"status":{"nodeInfo":{"bootID":%q}}}`, m.bootID)); err != nil {
+	if err := m.kubelet().Boots(ctx, m.bootID); err != nil {
 		return nil, err
 	}
 	m.wg.Go(m.answer)
@@ -258,15 +255,7 @@ func (m *Machine) Crash() error {
 	m.mu.Unlock()
 	m.KillDaemon()
 
-	// The kubelet is gone: nobody renews the lease, and no pod starts or ends.
-	if err := m.patchNode("", fmt.Sprintf(`{"metadata":{"labels":{%q:"true"}}}`, cluster.DownLabel)); err != nil {
-		return err
-	}
-	notReady, _ := json.Marshal(map[string]any{"status": map[string]any{"conditions": []any{map[string]any{
-		"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "node is shutting down",
-		"lastHeartbeatTime": time.Now().UTC().Format(time.RFC3339), "lastTransitionTime": time.Now().UTC().Format(time.RFC3339),
-	}}}})
-	if err := m.patchNode("status", string(notReady)); err != nil {
+	if err := m.kubelet().Down(m.ctx); err != nil {
 		return err
 	}
 	run := filepath.Join(m.Root, "run")
@@ -299,35 +288,17 @@ func (m *Machine) Crash() error {
 			return nil
 		}
 	}
-	if err := m.patchNode("status", fmt.Sprintf(`{"status":{"nodeInfo":{"bootID":%q}}}`, m.BootID())); err != nil {
-		return err
-	}
-	return m.patchNode("", fmt.Sprintf(`{"metadata":{"labels":{%q:null}}}`, cluster.DownLabel))
+	return m.kubelet().Up(m.ctx, m.BootID())
 }
 
-// patchNode patches the Node as often as it takes: a kubelet would, too.
-func (m *Machine) patchNode(subresource, patch string) error {
-	var sub []string
-	if subresource != "" {
-		sub = []string{subresource}
-	}
-	for {
-		_, err := m.Cluster.Client.CoreV1().Nodes().Patch(m.ctx, m.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, sub...)
-		if err == nil || apierrors.IsNotFound(err) {
-			return nil
-		}
-		if !m.sleep(200 * time.Millisecond) {
-			return fmt.Errorf("patch the node %s: %w", m.Name, err)
-		}
-	}
-}
+func (m *Machine) kubelet() cluster.Kubelet { return cluster.Kubelet{Cluster: m.Cluster, Node: m.Name} }
 
 // Register makes the Node anew, after somebody has deleted it, as a kubelet does.
 func (m *Machine) Register(ctx context.Context) error {
 	if err := m.Cluster.AddNode(ctx, m.Name); err != nil {
 		return err
 	}
-	return m.patchNode("status", fmt.Sprintf(`{"status":{"nodeInfo":{"bootID":%q}}}`, m.BootID()))
+	return m.kubelet().Boots(ctx, m.BootID())
 }
 
 // Change has every later start of the daemon be of another binary, with other
