@@ -68,6 +68,9 @@ type Config struct {
 	Drain     Drainer
 	Host      Host
 	Sentinels <-chan sentinel.State
+	// WatchShutdown tells what the machine knows of shutdowns, until ctx ends; package
+	// reboot implements it.
+	WatchShutdown func(ctx context.Context, seen func(reboot.Shutdown, error))
 	// Spawn starts the reboot command; its output goes to output, line by line.
 	Spawn func(output func(line string)) (Child, error)
 
@@ -99,7 +102,7 @@ func New(c Config) (*Daemon, error) {
 	switch {
 	case c.NodeName == "":
 		return nil, errors.New("make a daemon: the node's name is empty")
-	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil ||
+	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil ||
 		c.Status == nil || c.Alive == nil || c.Metrics == nil:
 		return nil, errors.New("make a daemon: a part of its configuration is missing")
 	case (c.NodeLease == nil) != (c.Policy.NodeLease == decide.LeaseOff):

@@ -43,6 +43,10 @@ type state struct {
 
 	child decide.Child
 
+	shutdown     decide.Shutdown
+	shutdownTask *task
+	shutdownDark bool // logind could not be asked, and the log says so
+
 	healthySince time.Time
 	ailing       string
 
@@ -109,6 +113,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 			Key: d.drainKey, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
 		},
 		Child:        d.child,
+		Shutdown:     d.shutdown,
 		HealthySince: d.healthySince,
 		Ailing:       d.ailing,
 	}

@@ -26,6 +26,7 @@ const (
 	findLease
 	keepLease
 	drainNode
+	watchShutdown
 )
 
 // begin starts a task. run's result is called in the loop, also when the task
@@ -45,6 +46,7 @@ func (d *Daemon) begin(kind taskKind, run func(ctx context.Context) (done func()
 // that it does not. It says whether none of the latter is left, so that a step
 // may begin: pods are no longer evicted when the node is uncordoned.
 func (d *Daemon) keepTasks(step decide.Step) (idle bool) {
+	d.keepShutdownWatch()
 	return d.keepSlotTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step)
 }
 

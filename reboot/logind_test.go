@@ -20,6 +20,9 @@ type manager struct {
 	old        bool // does not know RebootWithFlags
 	denied     *dbus.Error
 	inhibitors []inhibitor
+	scheduled  scheduled
+	preparing  bool
+	conn       *dbus.Conn
 }
 
 type inhibitor struct {
@@ -52,7 +55,11 @@ func (m *manager) calls() string {
 	return fmt.Sprint(m.called)
 }
 
-func (m *manager) ListInhibitors() ([]inhibitor, *dbus.Error) { return m.inhibitors, nil }
+func (m *manager) ListInhibitors() ([]inhibitor, *dbus.Error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.inhibitors, nil
+}
 
 // bus starts a private bus with m on it, and has Logind use it.
 func bus(t *testing.T, m *manager) {
@@ -81,8 +88,11 @@ func bus(t *testing.T, m *manager) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.Export(m, logindPath, logindManager); err != nil {
-		t.Fatal(err)
+	m.conn = conn
+	for _, name := range []string{logindManager, "org.freedesktop.DBus.Properties"} {
+		if err := conn.Export(m, logindPath, name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if reply, err := conn.RequestName(logindName, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
 		t.Fatal(reply, err)

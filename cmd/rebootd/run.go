@@ -134,6 +134,7 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
 		},
 		API: api, Lock: slots, NodeLease: nodeLease, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
+		WatchShutdown: reboot.WatchShutdown,
 		Spawn: func(output func(string)) (daemon.Child, error) {
 			// Not a nil *Child in a non-nil interface.
 			c, err := reboot.Start(cfg.rebootArgv, output)

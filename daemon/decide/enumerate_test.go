@@ -67,10 +67,29 @@ func records() []*Record {
 	return out
 }
 
-// situations calls f with each n-th combination; with a node lease, with fewer.
+// situations calls f with each n-th combination; with a node lease, or with something
+// to know of shutdowns of the machine, with fewer.
 func situations(n int, f func(situation)) int {
 	count := withoutLease(n, f)
 	const fewer = 97
+	for _, due := range []time.Time{{}, t0.Add(20 * time.Minute)} {
+		for _, sd := range []Shutdown{
+			{Pending: true},
+			{Known: true},
+			{Known: true, Inhibited: "dpkg (unpacks a kernel)"},
+			{Known: true, Kind: "reboot", At: t0.Add(20 * time.Minute)},
+			{Known: true, Kind: "reboot", At: t0.Add(3 * time.Hour)},
+			{Known: true, Preparing: true},
+		} {
+			count += withoutLease(n*fewer, func(s situation) {
+				if s.f.Shutdown = sd; s.phase() == Rebooting || s.phase() == Halted {
+					s.r = clone(s.r)
+					s.r.Due = due
+				}
+				f(s)
+			})
+		}
+	}
 	for _, mode := range []LeaseMode{LeaseAuto, LeaseRequired} {
 		for state := LeaseUnknown; state <= LeaseLost; state++ {
 			for _, ago := range []time.Duration{time.Second, time.Hour} {
@@ -227,8 +246,26 @@ var invariants = []struct {
 	{"nothing is done while the boot ID is unknown", func(s situation, step Step) bool {
 		return !(s.f.Boot.ID == "") || (step.Do == Wait)
 	}},
-	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed", func(s situation, step Step) bool {
-		return !(s.ordered() && !s.rebooted() && !s.childFailed()) || (step.Do != Restore && step.Do != Release)
+	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed, or the machine has forgotten what it had scheduled", func(s situation, step Step) bool {
+		known := s.f.Shutdown.Known && !s.f.Shutdown.Pending
+		forgotten := s.phase() == Rebooting && known && s.f.Shutdown.Kind == "" && !s.f.Shutdown.Preparing && s.f.Now.Before(s.r.Due)
+		return !(s.ordered() && !s.rebooted() && !s.childFailed() && !forgotten) || (step.Do != Restore && step.Do != Release)
+	}},
+	{"nothing is begun, and nothing ordered, while a reboot is inhibited or logind has not said whether it is", func(s situation, step Step) bool {
+		orders := step.Do == Spawn || step.Do == Write && step.Record != nil && step.Record.Phase == Rebooting && step.Record.Order.By == s.f.Instance && !s.ordered()
+		inhibited := s.f.Shutdown.Inhibited != ""
+		return !inhibited && !s.f.Shutdown.Pending || step.Do != Cordon && !orders || !inhibited && s.phase() == Rebooting
+	}},
+	{"an inhibitor that comes during the drain undoes nothing before the time for the drain is over", func(s situation, step Step) bool {
+		if s.phase() != Draining {
+			return true
+		}
+		other := s.f.Slot.State != SlotHeld || s.f.Slot.Paused != "" || !s.f.Request.Wanted || s.f.Held || s.f.Others != "" || !s.f.Node.Unschedulable || s.f.Node.Foreign || s.p.NodeLease.inUse()
+		late := s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout))
+		return step.Do != Restore || other || late
+	}},
+	{"a reboot that the machine has scheduled is not overdue before its time", func(s situation, step Step) bool {
+		return step.Reason != RebootOverdue || step.Do != Write || s.f.Shutdown.Kind == "" || !s.f.Now.Before(s.f.Shutdown.At)
 	}},
 	{"slot and node lease are given up only when no operation needs them", func(s situation, step Step) bool {
 		paused := s.phase() == Queued && s.f.Slot.Paused != ""
@@ -298,6 +335,9 @@ var invariants = []struct {
 	{"the order to reboot is written only for a drained node, or as the policy says, or anew after a failure", func(s situation, step Step) bool {
 		if step.Record == nil || step.Record.Phase != Rebooting || step.Record.Order.Accepted {
 			return true
+		}
+		if s.r.Order != nil && step.Record.Order.At.Equal(s.r.Order.At) {
+			return true // no new one
 		}
 		late := s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout)) && s.p.OnDrainTimeout != Rollback
 		drained := s.f.Drain.Key == s.r.DrainKey() && s.f.Drain.Done

@@ -49,8 +49,9 @@ type Facts struct {
 
 	NodeLease NodeLease
 
-	Drain Drain
-	Child Child
+	Drain    Drain
+	Child    Child
+	Shutdown Shutdown
 
 	HealthySince time.Time // zero: not healthy
 	Ailing       string    // which check fails, when not healthy
@@ -127,6 +128,17 @@ type Child struct {
 	State   ChildState
 	Ended   time.Time
 	Problem string // why it failed, with the end of its output
+}
+
+// Shutdown is what the machine's login manager knows of shutdowns of the machine.
+// Where it cannot be asked there is nothing to know.
+type Shutdown struct {
+	Pending   bool   // it has not been asked yet
+	Known     bool   // it has answered
+	Inhibited string // who inhibits one, and why; "": nobody
+	Kind      string // what is scheduled, reboot or the like; "": nothing
+	At        time.Time
+	Preparing bool // one has begun; delay inhibitors are waited for
 }
 
 // Request is whether a reboot is asked for, and by what.

@@ -142,6 +142,8 @@ func queued(p Policy, r *Record, f Facts) Step {
 		return Step{Do: Release, Reason: Paused, Message: pausedMessage(f)}
 	case f.Slot.Paused != "":
 		return Step{Do: Acquire, Reason: Paused, Message: pausedMessage(f)}
+	case f.Slot.State == SlotHeld && f.Shutdown.Pending:
+		return Step{Do: Wait, Reason: InQueue, Message: "waits for a slot", Detail: "holds one, asks logind what inhibits a reboot"}
 	case f.Slot.State != SlotHeld:
 		return Step{Do: Acquire, Reason: InQueue, Message: "waits for a slot", Detail: f.Slot.Note}
 	case p.MaxUnavailable.IsSet() && f.Room.Key != r.DrainKey():
@@ -175,9 +177,19 @@ func rebootedOtherwise(r *Record) Step {
 	}
 }
 
-// closed says whether a gate of the node's own is closed: people want it left
-// alone, or others are at work on it.
+// closed says whether a node that has nothing done to it is to be left alone: a gate
+// of its own is closed, or the machine would refuse to reboot.
 func closed(p Policy, f Facts) (reason Reason, why string, shut bool) {
+	if reason, why, shut = gates(p, f); shut {
+		return reason, why, shut
+	}
+	why, shut = inhibited(f)
+	return Blocked, why, shut
+}
+
+// gates says whether a gate of the node's own is closed: people want it left alone, or
+// others are at work on it.
+func gates(p Policy, f Facts) (reason Reason, why string, shut bool) {
 	lease, barred := leaseBars(p, f)
 	switch {
 	case f.Held && f.Hold == "":
@@ -198,7 +210,7 @@ func pausedMessage(f Facts) string { return "paused: " + cut(f.Slot.Paused, maxW
 // undo puts the node back if the operation has to be given up for a reason that
 // the drain and the order to reboot share.
 func undo(p Policy, r *Record, f Facts) (Step, bool) {
-	reason, why, shut := closed(p, f)
+	reason, why, shut := gates(p, f)
 	switch {
 	case f.Slot.State == SlotNone || f.Slot.State == SlotGone:
 		m := "the slot was taken away"
@@ -212,11 +224,11 @@ func undo(p Policy, r *Record, f Facts) (Step, bool) {
 		return Step{Do: Restore, Reason: Cancelled, Message: "the request for a reboot was withdrawn; the node is put back"}, true
 	case shut:
 		n := r.in(Waiting, f.Now)
-		n.Cordoned, n.Order = false, nil
+		n.Cordoned, n.Order, n.Due = false, nil, time.Time{}
 		return Step{Do: Restore, Reason: reason, Message: why + "; the node is put back", Record: n}, true
 	case f.Slot.Paused != "":
 		n := r.in(Waiting, f.Now)
-		n.Cordoned, n.Order = false, nil
+		n.Cordoned, n.Order, n.Due = false, nil, time.Time{}
 		return Step{Do: Restore, Reason: Paused, Message: pausedMessage(f) + "; the node is put back", Record: n}, true
 	case !f.Node.Unschedulable, r.Cordoned && !ourCordon(r, f):
 		return putBack(r, f, CordonLost, "somebody uncordoned the node"), true
@@ -227,7 +239,7 @@ func undo(p Policy, r *Record, f Facts) (Step, bool) {
 // putBack undoes a failed attempt and has it tried again after a pause.
 func putBack(r *Record, f Facts, reason Reason, message string) Step {
 	n := r.in(Waiting, f.Now)
-	n.Cordoned, n.Order = false, nil
+	n.Cordoned, n.Order, n.Due = false, nil, time.Time{}
 	n.Attempts++
 	n.NotBefore = f.Now.Add(pause(n.Attempts)).UTC().Truncate(time.Second)
 	n.Failure = &Failure{Reason: reason, Message: cut(message, 4*maxWhy)}
@@ -259,10 +271,10 @@ func draining(p Policy, r *Record, f Facts) Step {
 	}
 	ours := f.Drain.Key == r.DrainKey()
 	if !p.Drain {
-		return order(r, f, Drained, "not drained, as configured")
+		return orderUnlessInhibited(p, r, f, Drained, "not drained, as configured")
 	}
 	if ours && f.Drain.Done {
-		return order(r, f, Drained, f.Drain.Summary)
+		return orderUnlessInhibited(p, r, f, Drained, f.Drain.Summary)
 	}
 	s := Step{Do: Evict, Reason: DrainStarted, Message: "draining"}
 	if ours {
@@ -274,10 +286,9 @@ func draining(p Policy, r *Record, f Facts) Step {
 	if p.DrainTimeout == 0 {
 		return s
 	}
-	end := r.Since.Add(p.DrainTimeout)
+	end := drainEnd(p, r)
 	if p.OnDrainTimeout == Force {
-		s.Deadline = end
-		end = end.Add(forceMargin)
+		s.Deadline = r.Since.Add(p.DrainTimeout)
 	}
 	if f.Now.Before(end) {
 		s.Until = end
@@ -292,10 +303,19 @@ func draining(p Policy, r *Record, f Facts) Step {
 	}
 	switch p.OnDrainTimeout {
 	case Reboot:
-		return order(r, f, DrainTimedOut, message+"; reboots with what is left")
+		return orderUnlessInhibited(p, r, f, DrainTimedOut, message+"; reboots with what is left")
 	case Force:
-		return order(r, f, DrainTimedOut, message+"; some pods did not end even when deleted; reboots with them")
+		return orderUnlessInhibited(p, r, f, DrainTimedOut, message+"; some pods did not end even when deleted; reboots with them")
 	default:
 		return putBack(r, f, DrainTimedOut, message)
 	}
+}
+
+// drainEnd is when a drain has taken too long.
+func drainEnd(p Policy, r *Record) time.Time {
+	end := r.Since.Add(p.DrainTimeout)
+	if p.OnDrainTimeout == Force {
+		end = end.Add(forceMargin)
+	}
+	return end
 }

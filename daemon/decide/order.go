@@ -8,6 +8,7 @@ import (
 // order writes ahead that the reboot is about to be ordered.
 func order(r *Record, f Facts, reason Reason, message string) Step {
 	n := r.in(Rebooting, f.Now)
+	n.Due = time.Time{}
 	n.Order = &Order{At: f.Now.UTC(), UptimeMillis: f.Uptime.Milliseconds(), By: f.Instance, Try: 1}
 	if r.Order != nil {
 		n.Order.Try = r.Order.Try + 1
@@ -15,12 +16,46 @@ func order(r *Record, f Facts, reason Reason, message string) Step {
 	return Step{Do: Write, Reason: reason, Message: message, Record: n}
 }
 
+// inhibited says whether somebody keeps the machine from shutting down: a package
+// manager at work, for instance. systemd before 257 lets root pass over that; we do not.
+func inhibited(f Facts) (why string, is bool) {
+	if f.Shutdown.Inhibited == "" {
+		return "", false
+	}
+	return "a reboot is inhibited by " + cut(f.Shutdown.Inhibited, maxWhy), true
+}
+
+// orderUnlessInhibited orders the reboot of a node that is ready for it. Where that is
+// inhibited it waits for as long as a drain may take, whatever is configured to come
+// then, and the node is put back.
+func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message string) Step {
+	s := Step{Do: Wait, Reason: Blocked, Message: "drained; waits for logind to say what inhibits a reboot"}
+	why, is := inhibited(f)
+	switch {
+	case is:
+		s.Message = "drained; " + why
+	case !f.Shutdown.Pending:
+		return order(r, f, reason, message)
+	}
+	if p.DrainTimeout == 0 {
+		return s
+	}
+	s.Until = drainEnd(p, r)
+	if f.Now.Before(s.Until) {
+		return s
+	}
+	return putBack(r, f, Blocked, fmt.Sprintf("%s, still %s after the drain began", s.Message, p.DrainTimeout))
+}
+
 func rebooting(p Policy, r *Record, f Facts) Step {
 	if f.Boot.ID != r.BootID {
 		return booted(r, f, "the machine has booted")
 	}
 	remains := left(p, r, f)
-	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Until: f.Now.Add(remains)}
+	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Detail: underWay(r, f), Until: f.Now.Add(remains)}
+	if !r.Due.IsZero() {
+		wait.Message = "the reboot was ordered; the machine has scheduled it for " + r.Due.Format(time.RFC3339)
+	}
 	state := f.Child.State
 	if f.Child.Key != r.OrderKey() {
 		state = ChildNone
@@ -36,17 +71,22 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		if s, ok := takeLease(p, f, Step{Reason: RebootOrdered, Message: "about to order the reboot"}, false); ok {
 			return s
 		}
+		if why, is := inhibited(f); is {
+			// Until it may be ordered, others may come and go.
+			n := r.in(Draining, f.Now)
+			n.Order = nil
+			return Step{Do: Write, Reason: Blocked, Message: why + "; begins again with the drain", Record: n}
+		}
 		return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the reboot"}
 	}
 	if state == ChildFailed {
 		return commandFailed(p, r, f)
 	}
-	if state == ChildSucceeded && !r.Order.Accepted {
-		n := *r
-		o := *r.Order
-		o.Accepted = true
-		n.Order = &o
-		return Step{Do: Write, Reason: RebootOrdered, Message: "the reboot command succeeded; waits for the machine to go down", Record: &n}
+	if s, ok := accepted(r, f, state); ok {
+		return s
+	}
+	if cancelled(r, f) {
+		return putBack(r, f, RebootFailed, fmt.Sprintf("somebody cancelled the reboot that was scheduled for %s", r.Due.Format(time.RFC3339)))
 	}
 	if remains > 0 {
 		return wait
@@ -66,13 +106,65 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		Reason:  RebootOverdue,
 		Message: fmt.Sprintf("the reboot was ordered at %s and the machine is still up after %s", r.Order.At.UTC().Format(time.RFC3339), p.RebootTimeout),
 	}
+	if d := underWay(r, f); d != "" {
+		n.Failure.Message += "; " + d
+	}
 	return Step{Do: Write, Reason: RebootOverdue, Message: n.Failure.Message, Record: n}
+}
+
+// accepted notes that the order was given, for starts of the daemon to come: the
+// command succeeded, or the machine has a reboot scheduled.
+func accepted(r *Record, f Facts, state ChildState) (Step, bool) {
+	scheduled := f.Shutdown.Kind != "" && !r.Due.Equal(f.Shutdown.At)
+	if r.Order.Accepted && !scheduled || state != ChildSucceeded && !scheduled {
+		return Step{}, false
+	}
+	n := *r
+	o := *r.Order
+	o.Accepted = true
+	n.Order = &o
+	message := "the reboot command succeeded; waits for the machine to go down"
+	if scheduled {
+		n.Due = f.Shutdown.At
+		message = fmt.Sprintf("the machine has scheduled its %s for %s", f.Shutdown.Kind, n.Due.Format(time.RFC3339))
+	}
+	return Step{Do: Write, Reason: RebootOrdered, Message: message, Record: &n}, true
+}
+
+// cancelMargin is how long before its time a scheduled reboot that is gone counts as
+// cancelled: later it may be about to happen.
+const cancelMargin = 10 * time.Second
+
+// cancelled says whether a reboot that was scheduled is not any more.
+func cancelled(r *Record, f Facts) bool {
+	known := !f.Shutdown.Pending && f.Shutdown.Known
+	return known && f.Shutdown.Kind == "" && !f.Shutdown.Preparing && f.Now.Add(cancelMargin).Before(r.Due)
+}
+
+// underWay says what the machine makes of the order.
+func underWay(r *Record, f Facts) string {
+	switch {
+	case f.Shutdown.Preparing:
+		return "the machine is preparing to go down, and waits for those who have asked it to"
+	case f.Shutdown.Kind != "":
+		return fmt.Sprintf("its %s is scheduled for %s", f.Shutdown.Kind, f.Shutdown.At.Format(time.RFC3339))
+	case f.Shutdown.Known && r.Order.Accepted && r.Due.IsZero():
+		return "logind knows of no reboot"
+	default:
+		return ""
+	}
 }
 
 // left is how much is left of the time within which the machine must go down.
 func left(p Policy, r *Record, f Facts) time.Duration {
 	ordered := time.Duration(r.Order.UptimeMillis) * time.Millisecond
-	return min(p.RebootTimeout, ordered+p.RebootTimeout-f.Uptime)
+	remains := min(p.RebootTimeout, ordered+p.RebootTimeout-f.Uptime)
+	if r.Due.IsZero() {
+		return remains
+	}
+	// Its own schedule is kept by the clock, which may have been set: as long as it is
+	// there the machine has not forgotten it.
+	return max(remains, r.Due.Sub(f.Now)+p.RebootTimeout)
 }
 
 func commandFailed(p Policy, r *Record, f Facts) Step {

@@ -65,6 +65,7 @@ type Record struct {
 	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them
 	Failure   *Failure  `json:"failure,omitempty"`  // why the last one failed, or why it halted
 	Order     *Order    `json:"order,omitempty"`    // of the reboot
+	Due       time.Time `json:"due,omitzero"`       // the machine has scheduled it for then
 
 	unknown map[string]json.RawMessage
 }
@@ -127,7 +128,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order",
+	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "due",
 }
 
 func (r *Record) check() error {

@@ -52,6 +52,7 @@ func newStory() *story {
 
 func (s *story) boot() {
 	s.boots++
+	s.f.Shutdown = Shutdown{}
 	s.sentinel = nil
 	s.f.Boot = Boot{ID: fmt.Sprintf("boot-%d", s.boots), Time: s.f.Now}
 	s.f.HealthySince, s.f.Ailing = time.Time{}, "the kubelet has not reported this boot yet"
@@ -140,6 +141,12 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Blocked: 1, Summary: text("why")}
 	case "drained":
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Done: true, Summary: "drained: 4 drained, 2 skipped"}
+	case "inhibited":
+		s.f.Shutdown = Shutdown{Known: true, Inhibited: text("by")}
+	case "scheduled":
+		s.f.Shutdown = Shutdown{Known: true, Kind: "reboot", At: s.f.Now.Add(duration())}
+	case "nothing-scheduled":
+		s.f.Shutdown = Shutdown{Known: true}
 	case "command":
 		s.f.Child.Ended = s.f.Now
 		s.f.Child.State = ChildSucceeded

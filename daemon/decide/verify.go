@@ -9,7 +9,7 @@ import (
 // machine's.
 func booted(r *Record, f Facts, message string) Step {
 	n := r.in(Verifying, f.Now)
-	n.Failure, n.Annotated = nil, false
+	n.Failure, n.Annotated, n.Due = nil, false, time.Time{}
 	return Step{
 		Do: Write, Reason: VerifyStarted, Record: n, ClearRequest: r.Annotated,
 		Message: fmt.Sprintf("%s: boot %s; waits for the node to be healthy", message, f.Boot.ID),
