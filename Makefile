@@ -60,6 +60,15 @@ bench: ## what the daemon costs, measured
 image: ## the container image, by docker or whatever DOCKER names
 	$${DOCKER:-docker} build --build-arg VERSION=$(VERSION) -t rebootd:$(VERSION) .
 
+# Packages want a version that they can compare.
+PACKAGE_VERSION := $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0~$(VERSION))
+NFPM := go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
+
+.PHONY: packages
+packages: build ## bin/rebootd_*.deb and bin/rebootd-*.rpm
+	rm -f bin/rebootd_*.deb bin/rebootd-*.rpm
+	for p in deb rpm; do VERSION=$(PACKAGE_VERSION) GOARCH=$$(go env GOARCH) $(NFPM) package -f systemd/nfpm.yaml -p $$p -t bin/ || exit 1; done
+
 .PHONY: help
 help:
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

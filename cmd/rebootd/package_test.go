@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The manual page and the shell's completion, as they are packaged, are what the code
+// says; they are written anew together with the README's reference.
+func TestREADMEPackage(t *testing.T) {
+	for path, want := range map[string]string{"../../systemd/rebootd.8": manPage(), "../../systemd/rebootd.bash": completion()} {
+		got, err := os.ReadFile(path)
+		switch {
+		case *rewrite:
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		case err != nil:
+			t.Error(err)
+		default:
+			if diff := cmp.Diff(string(got), want); diff != "" {
+				t.Errorf("%s (-file +code)\n%s", path, diff)
+			}
+		}
+	}
+}
+
+// roff writes text for a manual page: code in bold, and nothing taken for a command.
+func roff(text string) string {
+	parts := strings.Split(strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text), "`")
+	var b strings.Builder
+	for i, p := range parts {
+		if i%2 == 1 {
+			p = `\fB` + p + `\fR`
+		}
+		b.WriteString(p)
+	}
+	if s := b.String(); strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {
+		return `\&` + s
+	}
+	return b.String()
+}
+
+func manPage() string {
+	var b strings.Builder
+	b.WriteString(`.TH REBOOTD 8 "" "rebootd" "System administration"
+.SH NAME
+rebootd \- reboots this node of a Kubernetes cluster safely
+.SH SYNOPSIS
+.B rebootd
+.RI [ flags ]
+.br
+.B rebootd check\-config
+.RI [ flags ]
+.br
+.B rebootd version
+.SH DESCRIPTION
+When something asks for a reboot, by a file such as
+.I /run/reboot\-needed
+or by an annotation of the Node,
+.B rebootd
+waits for the node's turn, cordons and drains it, reboots it, proves that another boot runs and that the node is
+healthy, puts the node back as it was found and passes the turn on.
+.PP
+.B rebootd check\-config
+validates the settings and prints them as a configuration file.
+.SH OPTIONS
+Every flag is also a variable of the environment,
+.RB ( \-\-drain\-timeout
+is
+.BR REBOOTD_DRAIN_TIMEOUT ),
+and a key of the file
+.RB ( drainTimeout ).
+A flag beats the environment, which beats the file.
+.TP
+.BI \-\-config= FILE
+a YAML file with these settings
+`)
+	for _, o := range options() {
+		fmt.Fprintf(&b, ".TP\n.B \\-\\-%s\n%s (default: %s)\n", roff(o.flag), roff(o.usage), roff(defaultWords(o)))
+	}
+	b.WriteString(`.SH FILES
+.TP
+.I /etc/rebootd/kubeconfig
+how rebootd.service reaches the API server; without it the unit does not start
+.TP
+.I /etc/default/rebootd
+settings of rebootd.service
+.TP
+.I /run/reboot\-needed
+asks for a reboot, since when it was written; what is in it is shown to people
+.TP
+.I /run/reboot\-needed.pkgs
+packages that want it, one a line
+.SH EXIT STATUS
+0 when it was told to stop; 1 when it cannot start; 2 when a setting is refused: every one that is, on standard error.
+.SH SEE ALSO
+.BR systemctl (1),
+.BR systemd\-logind.service (8),
+.I https://rebootd.dev
+`)
+	return b.String()
+}
+
+func completion() string {
+	flags := []string{"--config="}
+	for _, o := range options() {
+		if o.bare != "" {
+			flags = append(flags, "--"+o.flag)
+		} else {
+			flags = append(flags, "--"+o.flag+"=")
+		}
+	}
+	return `# Completion of rebootd for bash.
+_rebootd() {
+	local word=${COMP_WORDS[COMP_CWORD]}
+	COMPREPLY=()
+	if [[ $word == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W '` + strings.Join(flags, " ") + `' -- "$word")
+		[[ ${COMPREPLY[0]} != *= ]] || compopt -o nospace
+	elif [[ $COMP_CWORD == 1 ]]; then
+		mapfile -t COMPREPLY < <(compgen -W 'check-config help version' -- "$word")
+	fi
+}
+complete -o default -F _rebootd rebootd
+`
+}

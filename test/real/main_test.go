@@ -1,0 +1,307 @@
+// Package real tests the daemon on machines that reboot: a real systemd, D-Bus and
+// logind, the unit as it is packaged, a real control plane. Only the kubelet is a
+// stand-in here.
+package real
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/host"
+)
+
+var (
+	shared *cluster.Cluster
+	deb    string // the package
+)
+
+func TestMain(m *testing.M) {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
+	defer cancel()
+	c, err := cluster.Start(ctx, cluster.Options{})
+	if err == nil {
+		deb, err = debianPackage()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	shared = c
+	code := m.Run()
+	c.Stop()
+	os.Exit(code)
+}
+
+// debianPackage makes the package as people make it.
+func debianPackage() (string, error) {
+	root := filepath.Dir(cluster.SourceDir())
+	cmd := exec.Command("make", "packages")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make packages: %w\n%s", err, out)
+	}
+	found, err := filepath.Glob(filepath.Join(root, "bin/rebootd_*.deb"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("make packages: made %q, %w", found, err)
+	}
+	return found[0], nil
+}
+
+var serial atomic.Int64
+
+// bed is what one test has for itself: a lock, and machines.
+type bed struct {
+	*testing.T
+	ctx      context.Context
+	suite    string
+	lock     string
+	prefix   string
+	machines []*machine
+}
+
+// onEvery runs a test on every release of Debian.
+func onEvery(t *testing.T, limit time.Duration, test func(b *bed)) {
+	for _, suite := range host.Suites {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			t.Cleanup(cancel)
+			n := serial.Add(1)
+			test(&bed{T: t, ctx: ctx, suite: suite, lock: fmt.Sprintf("real%d", n), prefix: fmt.Sprintf("r%d", n)})
+		})
+	}
+}
+
+// machine is a machine with a real systemd and, in place of a kubelet, one that says
+// on its Node what a kubelet says.
+type machine struct {
+	*host.Host
+	port   int         // of the daemon's metrics
+	silent atomic.Bool // the kubelet does not come up with the machine
+}
+
+// Within nspawn the boot ID is a file that was mounted over the kernel's, which a unit
+// with a /proc of its own sees instead. On a machine of its own there is only one. What
+// shows the unit the machine's depends on how its systemd makes that /proc.
+const (
+	bootIDUnit = `[Unit]
+DefaultDependencies=no
+Before=rebootd.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'cat /proc/sys/kernel/random/boot_id >/run/nspawn-boot-id'
+`
+	bootIDBind = `[Unit]
+Requires=nspawn-boot-id.service
+After=nspawn-boot-id.service
+[Service]
+BindReadOnlyPaths=/run/nspawn-boot-id:/proc/sys/kernel/random/boot_id
+`
+	bootIDPlain = "[Service]\nProtectKernelTunables=no\n"
+)
+
+var bootIDDropIn = map[string]string{"bookworm": bootIDBind, "trixie": bootIDPlain}
+
+// machine makes a machine, boots it and installs the package as the README says. Its
+// settings are variables of the unit's environment.
+func (b *bed) machine(settings ...string) *machine {
+	b.Helper()
+	img, err := host.Debian(b.suite, "")
+	b.must(err)
+	ports, err := cluster.FreePorts(1)
+	b.must(err)
+	name := fmt.Sprintf("%s-%d", b.prefix, len(b.machines)+1)
+	b.must(shared.AddNode(b.ctx, name))
+	kubelet := cluster.Kubelet{Cluster: shared, Node: name}
+	m := &machine{port: ports[0]}
+	m.Host, err = host.New(host.Options{
+		Image: img, Name: name, Dir: b.TempDir(),
+		Booted: func(id string) {
+			if !m.silent.Load() {
+				_ = kubelet.Up(b.ctx, id)
+			}
+		},
+		Down: func() { _ = kubelet.Down(b.ctx) },
+	})
+	b.must(err)
+	b.machines = append(b.machines, m)
+	b.Cleanup(func() {
+		if b.Failed() {
+			out, _ := m.Exec(context.WithoutCancel(b.ctx), "journalctl", "--no-pager", "-o", "cat", "-u", "rebootd", "-n", "60")
+			b.Logf("journal of %s:\n%s", name, out)
+		}
+		m.Close()
+		_ = shared.Client.CoreV1().Nodes().Delete(context.WithoutCancel(b.ctx), name, metav1.DeleteOptions{})
+	})
+	b.must(m.Boot(b.ctx))
+
+	b.must(m.Copy(deb, "/root/rebootd.deb", 0o644))
+	b.must(m.Write("/etc/systemd/system/nspawn-boot-id.service", bootIDUnit, 0o644))
+	b.must(m.Write("/etc/systemd/system/rebootd.service.d/nspawn.conf", bootIDDropIn[b.suite], 0o644))
+	b.exec(m, "apt-get", "install", "-y", "-q", "/root/rebootd.deb")
+	kubeconfig, err := shared.PortableKubeconfig(b.ctx, name, filepath.Join(b.TempDir(), "kubeconfig"))
+	b.must(err)
+	b.must(m.Write("/etc/rebootd/kubeconfig", string(kubeconfig), 0o600))
+	b.configure(m, settings...)
+	b.exec(m, "systemctl", "start", "rebootd")
+	return m
+}
+
+// configure adds settings to the unit's file of them.
+func (b *bed) configure(m *machine, settings ...string) {
+	b.Helper()
+	lines := append([]string{"REBOOTD_NAMESPACE=" + cluster.Namespace, "REBOOTD_LOCK_NAME=" + b.lock, fmt.Sprintf("REBOOTD_METRICS_ADDRESS=127.0.0.1:%d", m.port)}, settings...)
+	b.shell(m, "cat >>/etc/default/rebootd <<'E'\n"+strings.Join(lines, "\n")+"\nE")
+}
+
+func (b *bed) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bed) exec(m *machine, argv ...string) string {
+	b.Helper()
+	out, err := m.Exec(b.ctx, argv...)
+	b.must(err)
+	return strings.TrimSpace(out)
+}
+
+func (b *bed) shell(m *machine, command string) string {
+	b.Helper()
+	return b.exec(m, "/bin/sh", "-ec", command)
+}
+
+// pod runs a pod that nobody makes anew on the machine.
+func (b *bed) pod(m *machine) {
+	b.Helper()
+	b.must(shared.AddNamespace(b.ctx, b.prefix))
+	t := cluster.Template("app", map[string]string{"term-seconds": "0"})
+	t.Name, t.Spec.NodeName = m.Name, m.Name
+	_, err := shared.Client.CoreV1().Pods(b.prefix).Create(b.ctx, &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}, metav1.CreateOptions{})
+	b.must(err)
+	b.must(shared.WaitPods(b.ctx, b.prefix, m.Name+" is Ready", func(pods map[string]*corev1.Pod) bool {
+		return pods[m.Name] != nil && cluster.PodReady(pods[m.Name])
+	}))
+}
+
+// patch changes the machine's Node as a person would.
+func (b *bed) patch(m *machine, patch string) {
+	b.Helper()
+	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, m.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "person"})
+	b.must(err)
+}
+
+func (b *bed) node(m *machine, what string, ok func(*corev1.Node) bool) *corev1.Node {
+	b.Helper()
+	n, err := shared.WaitNode(b.ctx, m.Name, what, ok)
+	b.must(err)
+	return n
+}
+
+func (b *bed) phase(m *machine, phase string) {
+	b.Helper()
+	b.node(m, "in phase "+phase, func(n *corev1.Node) bool { return phaseOf(n) == phase })
+}
+
+func phaseOf(n *corev1.Node) string {
+	var r struct{ Phase string }
+	_ = json.Unmarshal([]byte(n.Annotations["rebootd.dev/operation"]), &r)
+	return r.Phase
+}
+
+// reason waits until the Node's condition has a reason and a message with these words.
+func (b *bed) reason(m *machine, reason, words string) {
+	b.Helper()
+	b.node(m, reason+": "+words, func(n *corev1.Node) bool {
+		c := condition(n)
+		return c.Reason == reason && strings.Contains(c.Message, words)
+	})
+}
+
+func condition(n *corev1.Node) corev1.NodeCondition {
+	for _, c := range n.Status.Conditions {
+		if c.Type == "RebootRequired" {
+			return c
+		}
+	}
+	return corev1.NodeCondition{}
+}
+
+// rebooted waits until the machine has rebooted so many times, each of them is over,
+// and its Node is as it was before.
+func (b *bed) rebooted(m *machine, times int) {
+	b.Helper()
+	b.node(m, fmt.Sprintf("rebooted, Ready, schedulable and idle after %d reboots", times), func(n *corev1.Node) bool {
+		boots := m.Boots()
+		return len(boots) == times+1 && n.Status.NodeInfo.BootID == boots[times] && n.Annotations["rebootd.dev/operation"] == "" &&
+			condition(n).Status == corev1.ConditionFalse && !n.Spec.Unschedulable && cluster.Ready(n)
+	})
+}
+
+// take has somebody else hold the only slot.
+func (b *bed) take() {
+	b.Helper()
+	other := b.prefix + "-other"
+	b.must(shared.AddNode(b.ctx, other))
+	b.Cleanup(func() {
+		_ = shared.Client.CoreV1().Nodes().Delete(context.WithoutCancel(b.ctx), other, metav1.DeleteOptions{})
+	})
+	_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Create(b.ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: b.lock + "-0"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &other},
+	}, metav1.CreateOptions{})
+	b.must(err)
+}
+
+// give undoes take, if it was done.
+func (b *bed) give() {
+	b.Helper()
+	if b.holder() == b.prefix+"-other" {
+		b.must(shared.Client.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, b.lock+"-0", metav1.DeleteOptions{}))
+	}
+}
+
+// holder is who holds the only slot, "" if nobody does.
+func (b *bed) holder() string {
+	b.Helper()
+	l, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(b.ctx, b.lock+"-0", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return ""
+	}
+	b.must(err)
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// eventually asks until ok says so: for what cannot be watched.
+func (b *bed) eventually(what string, ok func() bool) {
+	b.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-b.ctx.Done():
+			b.Fatalf("waited until %s: %v", what, context.Cause(b.ctx))
+		case <-tick.C:
+		}
+	}
+}

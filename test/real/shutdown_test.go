@@ -1,0 +1,127 @@
+package real
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"rebootd.dev/test/cluster"
+)
+
+// dpkg holds a block inhibitor, as package managers do while they work.
+const dpkg = "systemd-run --unit=dpkg systemd-inhibit --what=shutdown --mode=block --who=dpkg --why='unpacks a kernel' sleep infinity"
+
+// While somebody inhibits a reboot, nothing is begun; one who comes during the drain is
+// waited for. Both also where logind itself would not refuse, before systemd 257.
+func TestInhibited(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 2*time.Minute, func(b *bed) {
+		m := b.machine()
+		b.pod(m)
+		b.shell(m, dpkg)
+		b.shell(m, "touch /run/reboot-needed")
+		b.reason(m, "Blocked", "inhibited by dpkg (unpacks a kernel)")
+		if n := b.node(m, "there", func(*corev1.Node) bool { return true }); n.Spec.Unschedulable || phaseOf(n) != "Waiting" {
+			t.Errorf("while it was inhibited the node was cordoned (%t) in phase %s", n.Spec.Unschedulable, phaseOf(n))
+		}
+		b.shell(m, "systemctl stop dpkg")
+		b.phase(m, "Draining")
+		b.shell(m, dpkg)
+		b.reason(m, "Blocked", "drained; a reboot is inhibited by dpkg (unpacks a kernel)")
+		if n := b.node(m, "there", func(*corev1.Node) bool { return true }); !n.Spec.Unschedulable || phaseOf(n) != "Draining" || len(m.Boots()) != 1 {
+			t.Errorf("drained and inhibited, the node is cordoned %t, in phase %s, after %d boots", n.Spec.Unschedulable, phaseOf(n), len(m.Boots()))
+		}
+		b.shell(m, "systemctl stop dpkg")
+		b.rebooted(m, 1)
+		if held := b.exec(m, "systemd-inhibit", "--list", "--no-pager"); strings.Contains(held, "rebootd") {
+			t.Errorf("an inhibitor was left behind:\n%s", held)
+		}
+	})
+}
+
+// A reboot that is scheduled for later is scheduled once, whatever becomes of the
+// daemon in between, and its time is not put off.
+func TestDelayedReboot(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 3*time.Minute, func(b *bed) {
+		// The time limit is shorter than the delay.
+		m := b.machine(`REBOOTD_REBOOT_COMMAND="shutdown -r +1"`, "REBOOTD_REBOOT_TIMEOUT=20s")
+		b.shell(m, "touch /run/reboot-needed")
+		b.reason(m, "Rebooting", "scheduled")
+		scheduled := b.shell(m, "cat /run/systemd/shutdown/scheduled")
+		b.exec(m, "systemctl", "restart", "rebootd")
+		b.exec(m, "systemctl", "kill", "-s", "KILL", "rebootd")
+		b.eventually("the daemon is back", func() bool {
+			out, _ := m.Exec(b.ctx, "systemctl", "is-active", "rebootd")
+			return strings.TrimSpace(out) == "active"
+		})
+		if again := b.shell(m, "cat /run/systemd/shutdown/scheduled"); again != scheduled {
+			t.Errorf("what was scheduled was\n%s\nand is\n%s", scheduled, again)
+		}
+		b.rebooted(m, 1)
+		if log := b.exec(m, "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat"); strings.Count(log, `"message":"orders the reboot"`) != 1 {
+			t.Errorf("it was ordered %d times:\n%s", strings.Count(log, `"message":"orders the reboot"`), log)
+		}
+	})
+}
+
+// Somebody cancels the reboot that was scheduled: the node is put back.
+func TestScheduledRebootIsCancelled(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 2*time.Minute, func(b *bed) {
+		m := b.machine(`REBOOTD_REBOOT_COMMAND="shutdown -r +60"`)
+		b.shell(m, "touch /run/reboot-needed")
+		b.reason(m, "Rebooting", "scheduled")
+		b.exec(m, "shutdown", "-c")
+		b.node(m, "put back", func(n *corev1.Node) bool {
+			return phaseOf(n) == "Waiting" && !n.Spec.Unschedulable && strings.Contains(condition(n).Message, "somebody cancelled the reboot")
+		})
+		if len(m.Boots()) != 1 {
+			t.Error("it has rebooted")
+		}
+	})
+}
+
+// The power fails in a phase: after the boot everything comes to its end, and a reboot
+// that was asked for has happened.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	for phase, reach := range map[string]func(b *bed, m *machine){
+		"Waiting": func(b *bed, m *machine) { b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":"x"}}}`) },
+		"Queued":  func(b *bed, _ *machine) { b.take() },
+		"Draining": func(b *bed, m *machine) {
+			b.must(shared.AddNamespace(b.ctx, b.prefix))
+			b.pod(m)
+			b.must(shared.Budget(b.ctx, b.prefix, "app", 1))
+		},
+		"Rebooting": func(b *bed, m *machine) { b.configure(m, "REBOOTD_REBOOT_COMMAND=true") },
+		"Verifying": func(_ *bed, m *machine) { m.silent.Store(true) },
+		"Halted":    func(b *bed, m *machine) { b.configure(m, "REBOOTD_REBOOT_COMMAND=true", "REBOOTD_REBOOT_TIMEOUT=1s") },
+	} {
+		t.Run(phase, func(t *testing.T) {
+			t.Parallel()
+			onEvery(t, 2*time.Minute, func(b *bed) {
+				m := b.machine()
+				reach(b, m)
+				b.exec(m, "systemctl", "restart", "rebootd")
+				b.shell(m, "touch /run/reboot-needed")
+				b.phase(m, phase)
+				m.Crash()
+				m.silent.Store(false)
+				b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`)
+				b.give()
+				b.must(m.Boot(b.ctx))
+				boots := len(m.Boots())
+				b.node(m, "idle, schedulable and Ready", func(n *corev1.Node) bool {
+					return phaseOf(n) == "" && !n.Spec.Unschedulable && cluster.Ready(n) && n.Status.NodeInfo.BootID == m.Boots()[boots-1] && condition(n).Status == corev1.ConditionFalse
+				})
+				if n := len(m.Boots()); n != boots {
+					t.Errorf("it was booted %d times more", n-boots)
+				}
+				b.eventually("the slot is free", func() bool { return b.holder() == "" })
+			})
+		})
+	}
+}

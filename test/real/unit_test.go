@@ -1,0 +1,145 @@
+package real
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// kernel stands in for a kernel's package: what Debian's do when they are installed
+// is run what is in /etc/kernel/postinst.d.
+const kernel = `set -e
+mkdir -p /tmp/k/DEBIAN
+printf 'Package: linux-image-99-test\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: a kernel\n' >/tmp/k/DEBIAN/control
+printf '#!/bin/sh\nset -e\nDEB_MAINT_PARAMS="$*" run-parts --verbose --exit-on-error --arg=99-test --arg=/boot/vmlinuz-99-test /etc/kernel/postinst.d\n' >/tmp/k/DEBIAN/postinst
+chmod 755 /tmp/k/DEBIAN/postinst
+dpkg-deb -b /tmp/k /tmp/linux-image-99-test.deb
+apt-get install -y -q /tmp/linux-image-99-test.deb
+`
+
+// Three machines that want to be rebooted, each in another way, are rebooted one after
+// the other, each once, and drained before.
+func TestRollingReboot(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 2*time.Minute, func(b *bed) {
+		var ms []*machine
+		for range 3 {
+			m := b.machine()
+			b.pod(m)
+			ms = append(ms, m)
+		}
+		b.shell(ms[0], kernel)
+		b.shell(ms[1], "touch /run/reboot-needed")
+		b.patch(ms[2], `{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`)
+		for _, m := range ms {
+			b.rebooted(m, 1)
+			n := b.node(m, "there", func(*corev1.Node) bool { return true })
+			var report struct{ Totals map[string]int }
+			b.must(json.Unmarshal([]byte(n.Annotations["rebootd.dev/report"]), &report))
+			if report.Totals["drained"]+report.Totals["relocated"] != 1 || report.Totals["failed"] != 0 {
+				t.Errorf("%s: the report's totals are %v", m.Name, report.Totals)
+			}
+		}
+		if most := mostDown(ms); most != 1 {
+			t.Errorf("%d machines were down at the same time", most)
+		}
+		if log := b.exec(ms[0], "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat"); !strings.Contains(log, "linux-image-99-test") {
+			t.Errorf("the log does not say which package wants the reboot:\n%s", log)
+		}
+		for _, m := range ms {
+			show := b.exec(m, "systemctl", "show", "rebootd", "-p", "NRestarts", "-p", "ActiveState", "-p", "StatusText")
+			if !sameLines(show, "NRestarts=0", "ActiveState=active", "StatusText=NotRequired: no reboot is asked for") {
+				t.Errorf("%s: the unit is %q", m.Name, show)
+			}
+			if before := b.exec(m, "journalctl", "-b", "-1", "-o", "cat", "_PID=1"); strings.Contains(before, "rebootd.service: Scheduled restart") || strings.Contains(before, "rebootd.service: Failed") {
+				t.Errorf("%s: the unit was restarted, or failed, during the shutdown:\n%s", m.Name, before)
+			}
+		}
+	})
+}
+
+func sameLines(text string, want ...string) bool {
+	got := map[string]bool{}
+	for line := range strings.Lines(text) {
+		got[strings.TrimSpace(line)] = true
+	}
+	for _, w := range want {
+		if !got[w] {
+			return false
+		}
+	}
+	return len(got) == len(want)
+}
+
+// mostDown is how many machines were down at the same time.
+func mostDown(ms []*machine) (most int) {
+	for _, m := range ms {
+		for _, o := range m.Outages() {
+			n := 0
+			for _, other := range ms {
+				for _, x := range other.Outages() {
+					if !x.From.After(o.From) && (x.To.IsZero() || x.To.After(o.From)) {
+						n++
+					}
+				}
+			}
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// The package: what it installs works where nothing is configured, and removing it
+// leaves the machine as it was.
+func TestPackage(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 2*time.Minute, func(b *bed) {
+		m := b.machine()
+		if out := b.exec(m, "rebootd", "version"); out == "" {
+			t.Error("rebootd has no version")
+		}
+		if out := b.shell(m, "stat -c %a /etc/rebootd; systemctl is-enabled rebootd"); out != "750\nenabled" {
+			t.Errorf("/etc/rebootd and the unit: %q", out)
+		}
+		b.exec(m, "systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/rebootd.service")
+		out := b.shell(m, "apt-get install -y -q --reinstall /root/rebootd.deb 2>&1; systemctl is-active rebootd")
+		if !strings.HasSuffix(out, "active") {
+			t.Errorf("after it was installed again: %s", out)
+		}
+		b.shell(m, "mv /etc/rebootd/kubeconfig /root; systemctl restart rebootd")
+		if out := b.exec(m, "systemctl", "show", "rebootd", "-P", "ConditionResult"); out != "no" {
+			t.Errorf("without a kubeconfig the unit's condition is %q", out)
+		}
+		b.shell(m, "apt-get purge -y -q rebootd")
+		if out := b.shell(m, "ls /usr/bin/rebootd /etc/kernel/postinst.d/zz-rebootd 2>&1 || true; systemctl list-unit-files 'rebootd*' --no-legend || true"); strings.Count(out, "No such file") != 2 || strings.Contains(out, "rebootd.service") {
+			t.Errorf("after it was purged: %s", out)
+		}
+	})
+}
+
+// Hardened as far as its job allows: what systemd thinks of the exposure of the unit,
+// from 0 (none) to 10.
+func TestExposure(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 2*time.Minute, func(b *bed) {
+		m := b.machine()
+		b.shell(m, "rm -r /etc/systemd/system/rebootd.service.d; systemctl daemon-reload")
+		out := b.exec(m, "systemd-analyze", "security", "--no-pager", "rebootd.service")
+		i := strings.LastIndex(out, "Overall exposure level for rebootd.service: ")
+		if i < 0 {
+			t.Fatal(out)
+		}
+		var level float64
+		if _, err := fmt.Sscanf(out[i:], "Overall exposure level for rebootd.service: %f", &level); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("exposure %.1f", level)
+		if level > 2.0 {
+			t.Errorf("the unit's exposure is %.1f, more than 2.0:\n%s", level, out)
+		}
+	})
+}
