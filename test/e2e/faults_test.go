@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"rebootd.dev/drain"
 	"rebootd.dev/test/machine"
@@ -22,18 +20,9 @@ import (
 // through has the machine's daemon speak to the API server through a proxy.
 func (b *bed) through(m *machine.Machine) *proxy.Proxy {
 	b.Helper()
-	cfg, err := clientcmd.BuildConfigFromFlags("", m.Kubeconfig)
-	b.must(err)
-	p, err := proxy.New(cfg)
+	p, err := proxy.Between(m.Kubeconfig)
 	b.must(err)
 	b.Cleanup(p.Close)
-	b.must(os.WriteFile(m.Kubeconfig, fmt.Appendf(nil, `
-apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: %q}}]
-contexts: [{name: c, context: {cluster: c}}]
-current-context: c
-`, p.URL), 0o600))
 	return p
 }
 

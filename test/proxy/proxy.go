@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Fault is what happens to one request. The zero Fault lets it pass.
@@ -63,6 +65,31 @@ func New(cfg *rest.Config) (*Proxy, error) {
 	p := &Proxy{target: target, client: transport}
 	p.server = httptest.NewServer(p)
 	p.URL = p.server.URL
+	return p, nil
+}
+
+// Between starts a proxy to the API server that a kubeconfig names, as its user, and
+// has the kubeconfig name the proxy instead.
+func Between(kubeconfig string) (*Proxy, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("start a proxy: %w", err)
+	}
+	p, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(`
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q}}]
+contexts: [{name: c, context: {cluster: c}}]
+current-context: c
+`, p.URL)
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("start a proxy: %w", err)
+	}
 	return p, nil
 }
 

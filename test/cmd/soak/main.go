@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"rebootd.dev/test/audit"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/machine"
+	"rebootd.dev/test/proxy"
 )
 
 const (
@@ -30,6 +32,10 @@ const (
 	// patience is how long the cluster may take to come to rest when nothing goes
 	// wrong any more.
 	patience = 15 * time.Minute
+	// Every so many-th machine has trouble on the way to the API server; it hears so late
+	// what becomes of its slot.
+	troubled = 3
+	late     = 20 * time.Second
 	// growth is by how much a daemon's memory and descriptors may have grown.
 	growth = 1.5
 )
@@ -52,6 +58,7 @@ type soak struct {
 	rng      *rand.Rand
 	machines []*machine.Machine
 	slots    int
+	proxies  []*proxy.Proxy
 	counts   map[string]int
 	wg       sync.WaitGroup
 }
@@ -74,6 +81,9 @@ func run(nodes, slots int, lasts time.Duration, seed uint64) error {
 		for _, m := range s.machines {
 			m.Stop()
 		}
+		for _, p := range s.proxies {
+			p.Close()
+		}
 	}()
 	if err := s.prepare(ctx, dir, nodes); err != nil {
 		return err
@@ -82,6 +92,7 @@ func run(nodes, slots int, lasts time.Duration, seed uint64) error {
 	if err != nil {
 		return err
 	}
+	s.trouble(seed)
 	began := time.Now()
 	for time.Since(began) < lasts && ctx.Err() == nil {
 		if err := s.happen(ctx); err != nil && ctx.Err() == nil {
@@ -133,6 +144,13 @@ func (s *soak) prepare(ctx context.Context, dir string, nodes int) error {
 			return err
 		}
 		s.machines = append(s.machines, m)
+		if i%troubled == 0 {
+			p, err := proxy.Between(m.Kubeconfig)
+			if err != nil {
+				return err
+			}
+			s.proxies = append(s.proxies, p)
+		}
 	}
 	if err := s.cluster.Deployment(ctx, "default", app, int32(2*nodes), map[string]string{"term-seconds": "1"}, nil); err != nil {
 		return err
@@ -144,6 +162,31 @@ func (s *soak) prepare(ctx context.Context, dir string, nodes int) error {
 	}
 	time.Sleep(20 * time.Second) // until the daemons have settled: their cost is compared
 	return nil
+}
+
+// trouble is what goes on between some of the daemons and the API server: what becomes
+// of the slots they hear of late, and some answers, and some requests, are lost.
+func (s *soak) trouble(seed uint64) {
+	for i, p := range s.proxies {
+		var mu sync.Mutex
+		rng := rand.New(rand.NewPCG(seed, uint64(i)+1))
+		p.Faults(func(r *http.Request) proxy.Fault {
+			if proxy.IsWatch(r, "leases") {
+				return proxy.Fault{EventDelay: late}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch n := rng.IntN(100); {
+			case r.URL.Query().Has("watch"):
+				return proxy.Fault{}
+			case n < 2:
+				return proxy.Fault{Forget: true}
+			case n < 4:
+				return proxy.Fault{Lose: true}
+			}
+			return proxy.Fault{}
+		})
+	}
 }
 
 // happen has one thing happen.
@@ -168,7 +211,7 @@ func (s *soak) happen(ctx context.Context) error {
 			return ignore(s.cluster.Budget(ctx, "default", app, 2*len(s.machines)))
 		}},
 		{5, "budget removed", s.noBudget},
-		{3, "slot taken away", s.steal},
+		{8, "slot taken away", s.steal},
 		{1, "node deleted", s.deleteNode},
 		{1, "API server restarted", s.restart},
 	} {
@@ -254,6 +297,10 @@ func (s *soak) rest(ctx context.Context) error {
 	defer cancel()
 	began := time.Now()
 	_ = s.noBudget(ctx, nil)
+	for _, p := range s.proxies {
+		p.Faults(nil)
+		p.Cut()
+	}
 	for _, m := range s.machines {
 		if err := errors.Join(s.patch(ctx, m, `{"metadata":{"annotations":{"rebootd.dev/hold":null}},"spec":{"unschedulable":false}}`), m.StartDaemon()); err != nil {
 			return err
