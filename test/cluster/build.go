@@ -16,9 +16,12 @@ import (
 	"time"
 )
 
-// programs are the packages that the control plane is built from, by the name of
-// the program. Their versions are those of test/controlplane/go.mod.
-var programs = []struct{ name, pkg string }{
+// program is what is built of a package whose version is that of
+// test/controlplane/go.mod.
+type program struct{ name, pkg string }
+
+// programs are what the control plane consists of.
+var programs = []program{
 	{"etcd", "go.etcd.io/etcd/server/v3"},
 	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"},
 	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"},
@@ -49,7 +52,16 @@ func SourceDir() string {
 // Binaries builds the control plane if it has not been built yet, which takes 5
 // to 20 minutes, and returns the directory of its programs. Several processes
 // may ask at the same time: one builds, the others wait.
-func Binaries() (string, error) {
+func Binaries() (string, error) { return build(programs...) }
+
+// KubeletProgram builds the kubelet, which no control plane needs, and returns its
+// path. It takes some minutes, once.
+func KubeletProgram() (string, error) {
+	dir, err := build(program{"kubelet", "k8s.io/kubernetes/cmd/kubelet"})
+	return filepath.Join(dir, "kubelet"), err
+}
+
+func build(programs ...program) (string, error) {
 	source := filepath.Join(SourceDir(), "controlplane")
 	versions, err := moduleVersions(filepath.Join(source, "go.mod"), "k8s.io/kubernetes", "sigs.k8s.io/kwok")
 	if err != nil {
@@ -192,6 +204,9 @@ func Earlier() (binary, version string, err error) {
 	binary, err = buildInto("rebootd-"+version, dir, "./cmd/rebootd")
 	return binary, version, err
 }
+
+// Pause builds the program that does nothing.
+func Pause() (string, error) { return buildInto("pause", SourceDir(), "./cmd/pause") }
 
 // Simreboot builds the reboot command of simulated machines.
 func Simreboot() (string, error) { return buildInto("simreboot", SourceDir(), "./cmd/simreboot") }

@@ -26,7 +26,7 @@ import (
 var Suites = []string{"bookworm", "trixie"}
 
 // packages are in every image.
-const packages = "systemd,systemd-sysv,dbus,libpam-systemd"
+const packages = "systemd,systemd-sysv,dbus,libpam-systemd,mount"
 
 // masked are units that would touch what the container shares with the machine.
 var masked = []string{

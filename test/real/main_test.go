@@ -79,12 +79,16 @@ func onEvery(t *testing.T, limit time.Duration, test func(b *bed)) {
 	for _, suite := range host.Suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			t.Cleanup(cancel)
-			n := serial.Add(1)
-			test(&bed{T: t, ctx: ctx, suite: suite, lock: fmt.Sprintf("real%d", n), prefix: fmt.Sprintf("r%d", n)})
+			test(newBed(t, suite, limit))
 		})
 	}
+}
+
+func newBed(t *testing.T, suite string, limit time.Duration) *bed {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	n := serial.Add(1)
+	return &bed{T: t, ctx: ctx, suite: suite, lock: fmt.Sprintf("real%d", n), prefix: fmt.Sprintf("r%d", n)}
 }
 
 // machine is a machine with a real systemd and, in place of a kubelet, one that says
@@ -95,28 +99,15 @@ type machine struct {
 	silent atomic.Bool // the kubelet does not come up with the machine
 }
 
-// Within nspawn the boot ID is a file that was mounted over the kernel's, which a unit
-// with a /proc of its own sees instead. On a machine of its own there is only one. What
-// shows the unit the machine's depends on how its systemd makes that /proc.
+// Within nspawn the boot ID is a file that was mounted over the kernel's and then
+// removed, which nothing can be mounted over or bound to. This binds one that is there,
+// and has the unit see it where its systemd gives it a /proc of its own. On a machine
+// with a kernel of its own there is only one boot ID.
 const (
-	bootIDUnit = `[Unit]
-DefaultDependencies=no
-Before=rebootd.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c 'cat /proc/sys/kernel/random/boot_id >/run/nspawn-boot-id'
-`
-	bootIDBind = `[Unit]
-Requires=nspawn-boot-id.service
-After=nspawn-boot-id.service
-[Service]
-BindReadOnlyPaths=/run/nspawn-boot-id:/proc/sys/kernel/random/boot_id
-`
-	bootIDPlain = "[Service]\nProtectKernelTunables=no\n"
+	bootIDShell = `cat /proc/sys/kernel/random/boot_id >/run/boot-id; umount /proc/sys/kernel/random/boot_id; mount --bind -o ro /run/boot-id /proc/sys/kernel/random/boot_id`
+	bootIDUnit  = "[Unit]\nDefaultDependencies=no\nBefore=rebootd.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -ec '" + bootIDShell + "'\n"
+	bootIDBind  = "[Unit]\nRequires=boot-id.service\nAfter=boot-id.service\n[Service]\nBindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id\n"
 )
-
-var bootIDDropIn = map[string]string{"bookworm": bootIDBind, "trixie": bootIDPlain}
 
 // machine makes a machine, boots it and installs the package as the README says. Its
 // settings are variables of the unit's environment.
@@ -152,8 +143,8 @@ func (b *bed) machine(settings ...string) *machine {
 	b.must(m.Boot(b.ctx))
 
 	b.must(m.Copy(deb, "/root/rebootd.deb", 0o644))
-	b.must(m.Write("/etc/systemd/system/nspawn-boot-id.service", bootIDUnit, 0o644))
-	b.must(m.Write("/etc/systemd/system/rebootd.service.d/nspawn.conf", bootIDDropIn[b.suite], 0o644))
+	b.must(m.Write("/etc/systemd/system/boot-id.service", bootIDUnit, 0o644))
+	b.must(m.Write("/etc/systemd/system/rebootd.service.d/nspawn.conf", bootIDBind, 0o644))
 	b.exec(m, "apt-get", "install", "-y", "-q", "/root/rebootd.deb")
 	kubeconfig, err := shared.PortableKubeconfig(b.ctx, name, filepath.Join(b.TempDir(), "kubeconfig"))
 	b.must(err)
