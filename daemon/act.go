@@ -188,7 +188,7 @@ func (d *Daemon) spawn(step decide.Step) {
 			}
 			return nil, fmt.Errorf("confirm the slot before the reboot: %w", err)
 		}
-		child, err := d.Spawn(func(line string) { log.Info().Str("output", line).Msg("reboot command") })
+		child, err := d.Spawn(step.Level, func(line string) { log.Info().Str("output", line).Msg("reboot command") })
 		if err != nil {
 			return func() {
 				d.child = decide.Child{Key: key, State: decide.ChildFailed, Ended: d.now(), Problem: err.Error()}

@@ -56,7 +56,7 @@ type Child interface {
 	Result() reboot.Result
 }
 
-// Config is what a daemon is made of. All fields but NodeLease are needed.
+// Config is what a daemon is made of. All fields but NodeLease and Checks are needed.
 type Config struct {
 	NodeName string
 	Policy   decide.Policy
@@ -71,8 +71,14 @@ type Config struct {
 	// WatchShutdown tells what the machine knows of shutdowns, until ctx ends; package
 	// reboot implements it.
 	WatchShutdown func(ctx context.Context, seen func(reboot.Shutdown, error))
-	// Spawn starts the reboot command; its output goes to output, line by line.
-	Spawn func(output func(line string)) (Child, error)
+	// Userspace tells what systemd knows of its own starts; package reboot implements it.
+	Userspace func(ctx context.Context) (reboot.Userspace, error)
+	// Checks are what a node must pass after a boot besides what its Node says, each
+	// within a time limit of its own. There may be none.
+	Checks []func(ctx context.Context) error
+	// Spawn starts the command for a level of reboot; its output goes to output, line by
+	// line.
+	Spawn func(level decide.Level, output func(line string)) (Child, error)
 
 	// DryRun says what would be done, and does nothing to the cluster or the
 	// machine. Lock and Drain must have been made for a dry run, too.
@@ -102,7 +108,7 @@ func New(c Config) (*Daemon, error) {
 	switch {
 	case c.NodeName == "":
 		return nil, errors.New("make a daemon: the node's name is empty")
-	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil ||
+	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil || c.Userspace == nil ||
 		c.Status == nil || c.Alive == nil || c.Metrics == nil:
 		return nil, errors.New("make a daemon: a part of its configuration is missing")
 	case (c.NodeLease == nil) != (c.Policy.NodeLease == decide.LeaseOff):

@@ -34,6 +34,7 @@ func (d *Daemon) Run(ctx context.Context) {
 
 	d.bg = background{wg: &wg, tasks: ctx, steps: steps}
 	d.bg.run(func() { d.watchNode(ctx) })
+	d.bg.run(func() { d.readUserspace(ctx) })
 	d.bg.run(func() { d.events.run(ctx) })
 
 	timer := time.NewTimer(0)
@@ -109,7 +110,7 @@ func (d *Daemon) turn() time.Time {
 	if !d.known() {
 		// Without its Node there is no cordon.
 		d.keepDrainTask(decide.Step{})
-		if d.apiErr != nil || d.nodeRead { // not in the first moments of every start
+		if d.apiErr != nil || d.nodeRead && d.node == nil { // not in the first moments of every start
 			d.say(decide.Step{Do: decide.Wait, Reason: d.unknownReason(), Message: d.unknown()})
 		}
 		return wake

@@ -38,6 +38,7 @@ type nodeView struct {
 	others          string // who else is at work on it
 	ready           bool
 	readyMessage    string
+	heartbeat       time.Time // when the kubelet last said so
 	bootID          string
 	operation       string
 	report          string
@@ -102,6 +103,7 @@ func viewOf(n *corev1.Node) *nodeView {
 		case corev1.NodeReady:
 			v.ready = c.Status == corev1.ConditionTrue
 			v.readyMessage = fmt.Sprintf("%s: %s", c.Reason, c.Message)
+			v.heartbeat = c.LastHeartbeatTime.Time
 		case RebootRequired:
 			v.condition = &c
 		}

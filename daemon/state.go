@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -20,6 +21,7 @@ type state struct {
 	sentinelKnown bool
 	boot          decide.Boot
 	bootRead      bool
+	userspaceRead bool
 
 	node      *nodeView // nil: not read yet, or there is none
 	nodeRead  bool      // the API server has been asked once
@@ -47,6 +49,9 @@ type state struct {
 	shutdownTask *task
 	shutdownDark bool // logind could not be asked, and the log says so
 
+	checksTask *task
+	failing    string // which of the Checks, and why; known while checksTask runs
+
 	healthySince time.Time
 	ailing       string
 
@@ -65,7 +70,9 @@ type state struct {
 }
 
 // known says whether everything was read once that a decision needs.
-func (d *Daemon) known() bool { return d.sentinelKnown && d.bootRead && d.node != nil }
+func (d *Daemon) known() bool {
+	return d.sentinelKnown && d.bootRead && d.userspaceRead && d.node != nil
+}
 
 // unknown says what is missing.
 func (d *Daemon) unknown() string {
@@ -76,6 +83,8 @@ func (d *Daemon) unknown() string {
 		return fmt.Sprintf("reading the Node %q failed: %v; tries again", d.NodeName, d.apiErr)
 	case d.node == nil:
 		return fmt.Sprintf("reads the Node %q", d.NodeName)
+	case !d.userspaceRead:
+		return "asks systemd for its soft reboots"
 	default:
 		return "reads the sentinel"
 	}
@@ -151,14 +160,27 @@ func (d *Daemon) readBoot() {
 	b, err := d.Host.Boot()
 	if err != nil {
 		if d.boot.ID == "" {
-			d.boot = decide.Boot{Problem: err.Error()}
+			d.boot.Problem = err.Error()
 		} else {
 			d.Log.Warn().Err(err).Msg("cannot read the boot's identity again; goes on with what was read before")
 		}
 	} else {
-		d.boot = decide.Boot{ID: b.ID, Time: b.Time}
+		d.boot = decide.Boot{ID: b.ID, Time: b.Time, Userspace: d.boot.Userspace}
 	}
 	d.bootRead = true
+}
+
+// readUserspace asks once: a soft reboot ends the daemon.
+func (d *Daemon) readUserspace(ctx context.Context) {
+	u, err := d.Userspace(ctx)
+	d.post(ctx, func() {
+		d.userspaceRead = true
+		if err != nil {
+			d.Log.Debug().Err(err).Msg("nothing is known of soft reboots: none is ordered")
+			return
+		}
+		d.boot.Userspace = decide.Userspace{Known: true, SoftReboots: u.SoftReboots, Since: u.Since}
+	})
 }
 
 // health finds out whether the node is healthy, and since when.
@@ -170,10 +192,13 @@ func (d *Daemon) health(now time.Time) {
 		d.ailing = d.nodeLease.Why
 	case d.node.bootID != d.boot.ID:
 		d.ailing = "the kubelet has not reported this boot yet"
+	case d.boot.Userspace.SoftReboots > 0 && d.node.heartbeat.Before(d.boot.Userspace.Since.Truncate(time.Second)):
+		// Within a boot the kubelet's last word may be from before.
+		d.ailing = "the kubelet has not reported since the soft reboot"
 	case !d.node.ready:
 		d.ailing = "the Node is not Ready: " + d.node.readyMessage
 	default:
-		d.ailing = ""
+		d.ailing = d.failing
 	}
 	switch {
 	case d.ailing != "":

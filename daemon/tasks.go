@@ -27,6 +27,7 @@ const (
 	keepLease
 	drainNode
 	watchShutdown
+	checkHealth
 )
 
 // begin starts a task. run's result is called in the loop, also when the task
@@ -47,6 +48,7 @@ func (d *Daemon) begin(kind taskKind, run func(ctx context.Context) (done func()
 // may begin: pods are no longer evicted when the node is uncordoned.
 func (d *Daemon) keepTasks(step decide.Step) (idle bool) {
 	d.keepShutdownWatch()
+	d.keepChecks()
 	return d.keepSlotTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step)
 }
 

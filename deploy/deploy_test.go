@@ -127,7 +127,7 @@ func TestImageHasNothingButTheBinary(t *testing.T) {
 	if strings.Count(final, "COPY ") != 1 || strings.Contains(final, "RUN ") {
 		t.Errorf("the image is more than one binary:\n%s", final)
 	}
-	if args := daemonSet(t).Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--reboot-command=/rebootd logind-reboot") || !strings.Contains(final, `ENTRYPOINT ["/rebootd"]`) {
+	if args := daemonSet(t).Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--reboot-method=logind") || !strings.Contains(final, `ENTRYPOINT ["/rebootd"]`) {
 		t.Errorf("the reboot command of the manifests is not in the image: %q", args)
 	}
 }

@@ -23,19 +23,27 @@ const (
 // not have.
 const busAddress = "unix:path=/run/dbus/system_bus_socket"
 
+// levels are logind's flags for the kinds of a reboot; it has no flag for the one that
+// begins everything anew, whatever is prepared in kexec or /run/nextroot.
+var levels = map[string]uint64{"reboot": 0, "kexec": 1 << 1, "soft-reboot": 1 << 2}
+
 // Logind asks the machine's login manager over the system bus to reboot, and
 // returns when it has agreed to: the reboot follows once delay inhibitors are
-// gone. The address of the bus is taken from DBUS_SYSTEM_BUS_ADDRESS.
-func Logind(ctx context.Context) error {
+// gone. level is reboot, kexec or soft-reboot. The address of the bus is taken from
+// DBUS_SYSTEM_BUS_ADDRESS.
+func Logind(ctx context.Context, level string) error {
+	flags, ok := levels[level]
+	if !ok {
+		return fmt.Errorf("ask logind to reboot: there is no level %q", level)
+	}
 	conn, manager, err := connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 
-	// Flags 0: a reboot, whatever is prepared in kexec or /run/nextroot.
-	err = manager.CallWithContext(ctx, logindManager+".RebootWithFlags", 0, uint64(0)).Err
-	if isError(err, errUnknownMethod) { // before systemd 246
+	err = manager.CallWithContext(ctx, logindManager+".RebootWithFlags", 0, flags).Err
+	if isError(err, errUnknownMethod) && flags == 0 { // before systemd 246
 		err = manager.CallWithContext(ctx, logindManager+".Reboot", 0, false).Err
 	}
 	if err == nil {

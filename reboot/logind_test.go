@@ -103,15 +103,35 @@ func bus(t *testing.T, m *manager) {
 func TestLogindAgrees(t *testing.T) {
 	m := &manager{}
 	bus(t, m)
-	if err := Logind(t.Context()); err != nil || m.calls() != "[RebootWithFlags 0]" {
+	if err := Logind(t.Context(), "reboot"); err != nil || m.calls() != "[RebootWithFlags 0]" {
 		t.Errorf("%v; called %s", err, m.calls())
+	}
+}
+
+func TestLevels(t *testing.T) {
+	m := &manager{}
+	bus(t, m)
+	for _, level := range []string{"kexec", "soft-reboot"} {
+		if err := Logind(t.Context(), level); err != nil {
+			t.Error(err)
+		}
+	}
+	if m.calls() != "[RebootWithFlags 2 RebootWithFlags 4]" {
+		t.Errorf("called %s", m.calls())
+	}
+	if err := Logind(t.Context(), "poweroff"); err == nil {
+		t.Error("poweroff is no reboot")
+	}
+	m.old = true
+	if err := Logind(t.Context(), "kexec"); err == nil {
+		t.Errorf("a logind without kexec was asked: %s", m.calls())
 	}
 }
 
 func TestOldLogind(t *testing.T) {
 	m := &manager{old: true}
 	bus(t, m)
-	if err := Logind(t.Context()); err != nil || m.calls() != "[Reboot false]" {
+	if err := Logind(t.Context(), "reboot"); err != nil || m.calls() != "[Reboot false]" {
 		t.Errorf("%v; called %s", err, m.calls())
 	}
 }
@@ -127,7 +147,7 @@ func TestLogindRefuses(t *testing.T) {
 		},
 	}
 	bus(t, m)
-	err := Logind(t.Context())
+	err := Logind(t.Context(), "reboot")
 	if err == nil || !strings.Contains(err.Error(), "active block inhibitor") || !strings.Contains(err.Error(), "dpkg (unpacks the kernel)") ||
 		strings.Contains(err.Error(), "music") || strings.Contains(err.Error(), "kubelet") {
 		t.Errorf("error %v", err)
@@ -138,7 +158,7 @@ func TestNoBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := Logind(ctx); err == nil || !strings.Contains(err.Error(), "connect to the system bus") {
+	if err := Logind(ctx, "reboot"); err == nil || !strings.Contains(err.Error(), "connect to the system bus") {
 		t.Errorf("error %v", err)
 	}
 }

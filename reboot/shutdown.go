@@ -3,6 +3,7 @@ package reboot
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -100,9 +101,11 @@ func shutdownOf(ctx context.Context, manager dbus.BusObject) (s Shutdown, err er
 		if err := v.Store(&scheduled); err != nil {
 			return s, fmt.Errorf("ask logind what is scheduled: %w", err)
 		}
-		// A rehearsal takes nothing down.
-		if scheduled.Kind != "" && !strings.HasPrefix(scheduled.Kind, "dry-") {
-			s.Kind, s.At = scheduled.Kind, time.UnixMicro(int64(scheduled.USec)).UTC()
+		// A rehearsal takes nothing down. Of one that is under way logind says 0, or how long
+		// the machine has been up.
+		at := time.UnixMicro(int64(min(scheduled.USec, math.MaxInt64))).UTC()
+		if scheduled.Kind != "" && !strings.HasPrefix(scheduled.Kind, "dry-") && !s.Preparing && at.Year() > 2000 {
+			s.Kind, s.At = scheduled.Kind, at
 		}
 	}
 	return s, nil

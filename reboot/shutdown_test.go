@@ -31,6 +31,8 @@ func TestShutdownOf(t *testing.T) {
 		"nothing":   {&manager{scheduled: scheduled{USec: 1<<64 - 1}}, Shutdown{}},
 		"scheduled": {&manager{scheduled: scheduled{"reboot", uint64(at.UnixMicro())}}, Shutdown{Kind: "reboot", At: at}},
 		"rehearsed": {&manager{scheduled: scheduled{"dry-reboot", uint64(at.UnixMicro())}}, Shutdown{}},
+		"under way": {&manager{scheduled: scheduled{"soft-reboot", 0}, preparing: true}, Shutdown{Preparing: true}},
+		"uptime":    {&manager{scheduled: scheduled{"reboot", 39_769_000_000}}, Shutdown{}},
 		"preparing": {&manager{preparing: true}, Shutdown{Preparing: true}},
 		"inhibited": {&manager{inhibitors: []inhibitor{
 			{What: "sleep", Who: "music", Why: "plays", Mode: "block"},

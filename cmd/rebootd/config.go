@@ -37,16 +37,21 @@ type config struct {
 	WaitForJobs        bool
 	CompletionTimeout  time.Duration
 	VolumeTimeout      time.Duration
+	RebootMethod       string
 	RebootCommand      string
+	AllowSoftReboot    bool
+	AllowKexec         bool
 	RebootTimeout      time.Duration
 	HealthTimeout      time.Duration
+	SystemRunning      bool
+	HealthCommand      string
 	Settle             time.Duration
 	MetricsAddress     string
 	LogLevel           string
 	LogFormat          string
 	DryRun             bool
 
-	rebootArgv []string
+	rebootArgv, healthArgv []string
 }
 
 // option is one setting: a flag, an environment variable and a key of the file.
@@ -128,8 +133,11 @@ func options() []option {
 		boolean("wait-for-jobs", "false", "pods of Jobs are waited for instead of evicted", func(c *config) *bool { return &c.WaitForJobs }),
 		span("completion-timeout", "0s", "how long pods are waited for that are to end by themselves or not to be disturbed; then they are evicted. `0` = as long as the drain may take", func(c *config) *time.Duration { return &c.CompletionTimeout }, 0),
 		span("volume-timeout", "2m", "how long the volumes of the pods that have left are waited for to be detached; `0` = not at all", func(c *config) *time.Duration { return &c.VolumeTimeout }, 0),
+		text("reboot-method", methodCommand, "", "`command`: by `--reboot-command`; `logind`: over the system bus, where there is no systemctl", func(c *config) *string { return &c.RebootMethod }, func(v string) error {
+			return oneOf(v, methodCommand, methodLogind)
+		}),
 		{
-			flag: "reboot-command", def: "systemctl reboot", usage: "one string, split into words as a shell does, run without a shell",
+			flag: "reboot-command", def: defaultRebootCommand, usage: "one string, split into words as a shell does, run without a shell",
 			set: func(c *config, v string) error {
 				argv, err := shellquote.Split(v)
 				if err != nil {
@@ -143,8 +151,25 @@ func options() []option {
 			},
 			get: func(c *config) any { return c.RebootCommand },
 		},
+		boolean("allow-soft-reboot", "false", "a sentinel that says `soft-reboot` gets one, where systemd counts them (256 and later): userspace is begun anew, and not the kernel", func(c *config) *bool { return &c.AllowSoftReboot }),
+		boolean("allow-kexec", "false", "a sentinel that says `kexec` gets one: the kernel is begun anew, and not the firmware; another kernel must have been loaded", func(c *config) *bool { return &c.AllowKexec }),
 		span("reboot-timeout", "15m", "from the spawn until the machine must be down", func(c *config) *time.Duration { return &c.RebootTimeout }, time.Second),
 		span("health-timeout", "15m", "from the boot until the node must be healthy", func(c *config) *time.Duration { return &c.HealthTimeout }, time.Second),
+		boolean("system-running", "false", "healthy means, too, that systemd has started everything and no unit has failed (`systemctl is-system-running`)", func(c *config) *bool { return &c.SystemRunning }),
+		{
+			flag: "health-command", about: "none", usage: "healthy means, too, that this command succeeds, within 30 seconds, in the daemon's own root; split into words as `--reboot-command` is",
+			set: func(c *config, v string) error {
+				argv, err := shellquote.Split(v)
+				if err != nil {
+					return fmt.Errorf("%q cannot be split into words: %w", v, err)
+				}
+				if c.HealthCommand = v; len(argv) > 0 {
+					c.healthArgv = argv
+				}
+				return nil
+			},
+			get: func(c *config) any { return c.HealthCommand },
+		},
 		span("settle", "0s", "how long it must stay healthy before the slot is released", func(c *config) *time.Duration { return &c.Settle }, 0),
 		text("metrics-address", ":9650", "", "`/metrics`, `/healthz` (its loop makes progress), `/readyz`; empty = off", func(c *config) *string { return &c.MetricsAddress }, checkAddress),
 		text("log-level", "info", "", "`trace`, `debug`, `info`, `warn`, `error`", func(c *config) *string { return &c.LogLevel }, func(v string) error {
@@ -154,6 +179,40 @@ func options() []option {
 			return oneOf(v, "json", "console")
 		}),
 		boolean("dry-run", "false", "everything but writes to the cluster, evictions and the reboot; says what it would do", func(c *config) *bool { return &c.DryRun }),
+	}
+}
+
+// The values of --reboot-method, and the default of --reboot-command.
+const (
+	methodCommand = "command"
+	methodLogind  = "logind"
+
+	defaultRebootCommand = "systemctl reboot"
+)
+
+// check refuses settings that are no good together.
+func (c *config) check() error {
+	var errs []error
+	own := c.RebootCommand != defaultRebootCommand
+	if c.RebootMethod == methodLogind && own {
+		errs = append(errs, errors.New("--reboot-command is for --reboot-method=command, and the method is logind"))
+	}
+	if c.RebootMethod == methodCommand && own && (c.AllowSoftReboot || c.AllowKexec) {
+		errs = append(errs, errors.New("--allow-soft-reboot and --allow-kexec cannot go with a --reboot-command of one's own, which knows one kind of reboot"))
+	}
+	return errors.Join(errs...)
+}
+
+// argv is the command for a level of reboot.
+func (c *config) argv(level decide.Level) ([]string, error) {
+	switch {
+	case c.RebootMethod == methodLogind:
+		self, err := os.Executable()
+		return []string{self, "logind-reboot", string(level)}, err
+	case level == decide.FullReboot:
+		return c.rebootArgv, nil
+	default:
+		return []string{"systemctl", string(level)}, nil
 	}
 }
 

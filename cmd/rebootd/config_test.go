@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed"}, LockName: "rebootd", Slots: 1,
 		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, VolumeTimeout: 2 * time.Minute,
 		NodeLease: decide.LeaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
-		RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
+		RebootMethod: "command", RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
 		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, MetricsAddress: ":9650", LogLevel: "info", LogFormat: "json",
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config{})); diff != "" {
@@ -74,6 +74,11 @@ func TestBadValues(t *testing.T) {
 		"drain-timeout":        {"30", "-1m", "soon", ""},
 		"drain-timeout-policy": {"panic", ""},
 		"reboot-command":       {"", "   ", "'unbalanced"},
+		"reboot-method":        {"", "kured"},
+		"allow-soft-reboot":    {"perhaps"},
+		"allow-kexec":          {"", "2"},
+		"system-running":       {"soon"},
+		"health-command":       {"'unbalanced"},
 		"reboot-timeout":       {"0s", "-1s", "x"},
 		"health-timeout":       {"0s", "1ns"},
 		"settle":               {"-1s", "5"},
@@ -130,6 +135,50 @@ func TestAllErrorsAtOnce(t *testing.T) {
 	for _, want := range []string{"unknownKey", "key settle", "--slots", "no-such-flag", "--kubeconfig", `"left"`, `"over"`, "REBOOTD_DRAIN"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+}
+
+// Settings that are no good together are refused together.
+func TestContradictions(t *testing.T) {
+	for args, want := range map[string]string{
+		"--reboot-method=logind --reboot-command=/sbin/reboot":     "the method is logind",
+		"--allow-kexec --reboot-command=/sbin/reboot":              "one kind of reboot",
+		"--allow-soft-reboot --reboot-command=/sbin/reboot":        "one kind of reboot",
+		"--allow-soft-reboot --allow-kexec":                        "",
+		"--allow-soft-reboot --allow-kexec --reboot-method=logind": "",
+	} {
+		_, _, err := load(strings.Fields(args), env)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// Each level has its command.
+func TestArgv(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args  string
+		level decide.Level
+		want  string
+	}{
+		{"", decide.FullReboot, "systemctl reboot"},
+		{"", decide.Kexec, "systemctl kexec"},
+		{"", decide.SoftReboot, "systemctl soft-reboot"},
+		{"--reboot-command=/sbin/reboot", decide.FullReboot, "/sbin/reboot"},
+		{"--reboot-method=logind", decide.FullReboot, self + " logind-reboot reboot"},
+		{"--reboot-method=logind", decide.SoftReboot, self + " logind-reboot soft-reboot"},
+	} {
+		cfg, _, err := load(strings.Fields(c.args), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if argv, err := cfg.argv(c.level); err != nil || strings.Join(argv, " ") != c.want {
+			t.Errorf("%q, %s: %q, %v; want %s", c.args, c.level, argv, err, c.want)
 		}
 	}
 }

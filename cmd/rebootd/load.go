@@ -71,6 +71,7 @@ func load(args, environ []string) (c *config, help bool, err error) {
 			}
 		}
 	}
+	errs = append(errs, c.check())
 	return c, false, errors.Join(errs...)
 }
 
@@ -287,7 +288,7 @@ func usage() string {
 Usage:
   rebootd [flags]                the daemon
   rebootd check-config [flags]   validate the configuration and print it
-  rebootd logind-reboot          ask the host's logind to reboot, for --reboot-command
+  rebootd logind-reboot [LEVEL]  ask the host's logind to reboot, kexec or soft-reboot, as --reboot-method=logind does
   rebootd version
   rebootd help
 

@@ -75,15 +75,20 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 // logindTimeout bounds the call to logind, which answers at once when it lives.
 const logindTimeout = 30 * time.Second
 
-// logindReboot is the reboot command of an image that has no systemctl.
+// logindReboot is the reboot command of --reboot-method=logind.
 func logindReboot(args []string, stderr io.Writer) int {
-	if len(args) > 0 {
-		fmt.Fprintln(stderr, "rebootd: logind-reboot takes no arguments")
+	level := "reboot"
+	switch len(args) {
+	case 0:
+	case 1:
+		level = args[0]
+	default:
+		fmt.Fprintln(stderr, "rebootd: logind-reboot takes one argument: reboot, kexec or soft-reboot")
 		return exitUsage
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), logindTimeout)
 	defer cancel()
-	if err := reboot.Logind(ctx); err != nil {
+	if err := reboot.Logind(ctx, level); err != nil {
 		fmt.Fprintf(stderr, "rebootd: %v\n", err)
 		return exitFailed
 	}

@@ -74,7 +74,7 @@ func runDaemon(cfg *config, stderr io.Writer) error {
 		wg.Go(func() { serve(ctx, cfg.MetricsAddress, daemon.Handler(registry, alive, d.Ready()), log) })
 	}
 	log.Info().Str("version", versionString()).Str("node", cfg.NodeName).Strs("sentinels", cfg.Sentinels).
-		Strs("reboot_command", cfg.rebootArgv).Bool("dry_run", cfg.DryRun).Msg("rebootd starts")
+		Str("reboot_method", cfg.RebootMethod).Str("reboot_command", cfg.RebootCommand).Bool("dry_run", cfg.DryRun).Msg("rebootd starts")
 	// Ready before the API server has answered: it may be away for an hour, and
 	// the unit is no less up for it.
 	notify(log, sdnotify.SdNotifyReady)
@@ -132,12 +132,19 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 			Lock: cfg.LockName, MaxUnavailable: limit, NodeLease: cfg.NodeLease,
 			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
+			AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
 		},
 		API: api, Lock: slots, NodeLease: nodeLease, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
 		WatchShutdown: reboot.WatchShutdown,
-		Spawn: func(output func(string)) (daemon.Child, error) {
+		Userspace:     reboot.ReadUserspace,
+		Checks:        cfg.checks(),
+		Spawn: func(level decide.Level, output func(string)) (daemon.Child, error) {
+			argv, err := cfg.argv(level)
+			if err != nil {
+				return nil, fmt.Errorf("find the reboot command: %w", err)
+			}
 			// Not a nil *Child in a non-nil interface.
-			c, err := reboot.Start(cfg.rebootArgv, output)
+			c, err := reboot.Start(argv, output)
 			if err != nil {
 				return nil, err
 			}
@@ -150,6 +157,17 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 		},
 		DryRun: cfg.DryRun, Log: log, Metrics: metrics,
 	})
+}
+
+// checks are what a node must pass after a boot, besides what its Node says.
+func (c *config) checks() (out []func(context.Context) error) {
+	if c.SystemRunning {
+		out = append(out, reboot.SystemRunning)
+	}
+	if len(c.healthArgv) > 0 {
+		out = append(out, func(ctx context.Context) error { return reboot.Check(ctx, c.healthArgv) })
+	}
+	return out
 }
 
 func newLogger(cfg *config, w io.Writer) zerolog.Logger {

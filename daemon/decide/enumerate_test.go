@@ -90,6 +90,25 @@ func situations(n int, f func(situation)) int {
 			})
 		}
 	}
+	zero := 0
+	for _, u := range []Userspace{{Known: true}, {Known: true, SoftReboots: 1, Since: t0.Add(time.Second)}} {
+		for _, level := range []Level{SoftReboot, Kexec, FullReboot} {
+			for _, soft := range []bool{false, true} {
+				count += withoutLease(n*fewer, func(s situation) {
+					s.p.AllowSoftReboot, s.f.Boot.Userspace, s.f.Request.Level = true, u, level
+					if s.phase() == Rebooting || s.phase() == Verifying || s.phase() == Halted {
+						s.r = clone(s.r)
+						s.r.Level, s.r.SoftReboots = level, &zero
+						s.r.Soft = soft && level == SoftReboot && u.SoftReboots > 0 && (s.phase() == Verifying || s.phase() == Halted && s.r.Failure.Reason == Unhealthy)
+						if level == FullReboot {
+							s.r.Level = ""
+						}
+					}
+					f(s)
+				})
+			}
+		}
+	}
 	for _, mode := range []LeaseMode{LeaseAuto, LeaseRequired} {
 		for state := LeaseUnknown; state <= LeaseLost; state++ {
 			for _, ago := range []time.Duration{time.Second, time.Hour} {
@@ -210,7 +229,12 @@ func (s situation) phase() Phase {
 
 // rebooted says whether the machine runs another boot than the record's.
 func (s situation) rebooted() bool {
-	return s.r != nil && s.f.Boot.ID != "" && s.f.Boot.ID != s.r.BootID
+	return s.r != nil && s.f.Boot.ID != "" && (s.f.Boot.ID != s.r.BootID || s.r.Soft)
+}
+
+// softRebooted says whether userspace alone was begun anew since the order.
+func (s situation) softRebooted() bool {
+	return s.r != nil && s.f.Boot.ID == s.r.BootID && s.r.SoftReboots != nil && s.f.Boot.Userspace.SoftReboots > *s.r.SoftReboots
 }
 
 // ordered says whether the reboot command may have been called.
@@ -249,7 +273,7 @@ var invariants = []struct {
 	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed, or the machine has forgotten what it had scheduled", func(s situation, step Step) bool {
 		known := s.f.Shutdown.Known && !s.f.Shutdown.Pending
 		forgotten := s.phase() == Rebooting && known && s.f.Shutdown.Kind == "" && !s.f.Shutdown.Preparing && s.f.Now.Before(s.r.Due)
-		return !(s.ordered() && !s.rebooted() && !s.childFailed() && !forgotten) || (step.Do != Restore && step.Do != Release)
+		return !(s.ordered() && !s.rebooted() && !s.childFailed() && !s.softRebooted() && !forgotten) || (step.Do != Restore && step.Do != Release)
 	}},
 	{"nothing is begun, and nothing ordered, while a reboot is inhibited or logind has not said whether it is", func(s situation, step Step) bool {
 		orders := step.Do == Spawn || step.Do == Write && step.Record != nil && step.Record.Phase == Rebooting && step.Record.Order.By == s.f.Instance && !s.ordered()
@@ -263,6 +287,23 @@ var invariants = []struct {
 		other := s.f.Slot.State != SlotHeld || s.f.Slot.Paused != "" || !s.f.Request.Wanted || s.f.Held || s.f.Others != "" || !s.f.Node.Unschedulable || s.f.Node.Foreign || s.p.NodeLease.inUse()
 		late := s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout))
 		return step.Do != Restore || other || late
+	}},
+	{"a soft reboot counts as what was ordered only where a soft reboot was", func(s situation, step Step) bool {
+		verifies := step.Record != nil && step.Record.Phase == Verifying && s.phase() != Verifying && s.f.Boot.ID == s.r.BootID
+		return !verifies || s.softRebooted() && s.r.Level == SoftReboot && step.Record.Soft
+	}},
+	{"less than a reboot is ordered only where it was asked for, is allowed and can be proved", func(s situation, step Step) bool {
+		if step.Record == nil || step.Record.Phase != Rebooting || step.Record.Order.By != s.f.Instance || s.phase() == Rebooting && step.Record.OrderKey() == s.r.OrderKey() {
+			return step.Do != Spawn || step.Level == FullReboot || step.Level == s.r.Level
+		}
+		switch step.Record.Level {
+		case "":
+			return true
+		case SoftReboot:
+			return s.p.AllowSoftReboot && s.f.Request.Level == SoftReboot && s.f.Boot.Userspace.Known && step.Record.SoftReboots != nil
+		default:
+			return s.p.AllowKexec && s.f.Request.Level == Kexec
+		}
 	}},
 	{"a reboot that the machine has scheduled is not overdue before its time", func(s situation, step Step) bool {
 		return step.Reason != RebootOverdue || step.Do != Write || s.f.Shutdown.Kind == "" || !s.f.Now.Before(s.f.Shutdown.At)

@@ -18,6 +18,9 @@ type Policy struct {
 	RebootTimeout  time.Duration // from the order until the machine must be down
 	HealthTimeout  time.Duration // from the boot until the node must be healthy
 	Settle         time.Duration // how long it must stay healthy
+
+	// The levels of a reboot that may take the place of a whole one, when asked for.
+	AllowSoftReboot, AllowKexec bool
 }
 
 // TimeoutPolicy says what happens to a drain that takes too long.
@@ -63,6 +66,8 @@ type Boot struct {
 	ID      string
 	Time    time.Time
 	Problem string
+
+	Userspace Userspace
 }
 
 // Node is what matters of the Node object.
@@ -146,6 +151,7 @@ type Request struct {
 	Wanted    bool
 	Why       string
 	Annotated bool // by the annotation, perhaps among others
+	Level     Level
 }
 
 // Sentinel is a file that asks for a reboot.
@@ -160,14 +166,17 @@ type Sentinel struct {
 const maxWhy = 300
 
 // RequestOf finds out whether a reboot is asked for. A sentinel that is older
-// than the boot is spent: the reboot that it asked for has happened. annotation
-// is the value of rebootd.dev/request, "" when there is none.
+// than the boot is spent: the reboot that it asked for has happened. The level is the
+// highest that any asks for; the annotation asks for everything. annotation is the
+// value of rebootd.dev/request, "" when there is none.
 func RequestOf(sentinels []Sentinel, boot Boot, annotation string) Request {
 	var why []string
+	level := SoftReboot
 	for _, s := range sentinels {
-		if s.ModTime.Before(boot.Time) {
+		if spent(s, boot) {
 			continue
 		}
+		level = higher(level, levelOf(s.Content))
 		w := fmt.Sprintf("%s since %s", s.Path, s.ModTime.UTC().Format(time.RFC3339))
 		if s.Content != "" {
 			w += fmt.Sprintf(" (%s)", s.Content)
@@ -183,8 +192,12 @@ func RequestOf(sentinels []Sentinel, boot Boot, annotation string) Request {
 	annotated := annotation == "reboot"
 	if annotated {
 		why = append(why, "annotation rebootd.dev/request")
+		level = FullReboot
 	}
-	return Request{Wanted: len(why) > 0, Annotated: annotated, Why: cut(strings.Join(slices.Compact(why), "; "), maxWhy)}
+	if len(why) == 0 {
+		return Request{}
+	}
+	return Request{Wanted: true, Annotated: annotated, Level: level, Why: cut(strings.Join(slices.Compact(why), "; "), maxWhy)}
 }
 
 // cut shortens s to at most n bytes without splitting a character.

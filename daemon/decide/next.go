@@ -28,7 +28,7 @@ func Next(p Policy, r *Record, f Facts) Step {
 	if r == nil {
 		return idle(p, f)
 	}
-	if f.Boot.ID == r.BootID && r.Annotated != f.Request.Annotated && f.Request.Wanted {
+	if !anew(r, f) && r.Annotated != f.Request.Annotated && f.Request.Wanted {
 		n := *r
 		n.Annotated = f.Request.Annotated
 		return Step{Do: Write, Reason: RebootRequested, Message: "a reboot is asked for: " + f.Request.Why, Record: &n}
@@ -224,11 +224,11 @@ func undo(p Policy, r *Record, f Facts) (Step, bool) {
 		return Step{Do: Restore, Reason: Cancelled, Message: "the request for a reboot was withdrawn; the node is put back"}, true
 	case shut:
 		n := r.in(Waiting, f.Now)
-		n.Cordoned, n.Order, n.Due = false, nil, time.Time{}
+		n.forgetOrder()
 		return Step{Do: Restore, Reason: reason, Message: why + "; the node is put back", Record: n}, true
 	case f.Slot.Paused != "":
 		n := r.in(Waiting, f.Now)
-		n.Cordoned, n.Order, n.Due = false, nil, time.Time{}
+		n.forgetOrder()
 		return Step{Do: Restore, Reason: Paused, Message: pausedMessage(f) + "; the node is put back", Record: n}, true
 	case !f.Node.Unschedulable, r.Cordoned && !ourCordon(r, f):
 		return putBack(r, f, CordonLost, "somebody uncordoned the node"), true
@@ -236,10 +236,15 @@ func undo(p Policy, r *Record, f Facts) (Step, bool) {
 	return Step{}, false
 }
 
+// forgetOrder is for a record of a node that is put back.
+func (r *Record) forgetOrder() {
+	r.Cordoned, r.Order, r.Due, r.Level, r.SoftReboots = false, nil, time.Time{}, "", nil
+}
+
 // putBack undoes a failed attempt and has it tried again after a pause.
 func putBack(r *Record, f Facts, reason Reason, message string) Step {
 	n := r.in(Waiting, f.Now)
-	n.Cordoned, n.Order, n.Due = false, nil, time.Time{}
+	n.forgetOrder()
 	n.Attempts++
 	n.NotBefore = f.Now.Add(pause(n.Attempts)).UTC().Truncate(time.Second)
 	n.Failure = &Failure{Reason: reason, Message: cut(message, 4*maxWhy)}

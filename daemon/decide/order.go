@@ -6,9 +6,15 @@ import (
 )
 
 // order writes ahead that the reboot is about to be ordered.
-func order(r *Record, f Facts, reason Reason, message string) Step {
+func order(p Policy, r *Record, f Facts, reason Reason, message string) Step {
 	n := r.in(Rebooting, f.Now)
-	n.Due = time.Time{}
+	n.Due, n.Level, n.SoftReboots = time.Time{}, "", nil
+	if l := p.level(f); l != FullReboot {
+		n.Level = l
+	}
+	if u := f.Boot.Userspace; u.Known {
+		n.SoftReboots = &u.SoftReboots
+	}
 	n.Order = &Order{At: f.Now.UTC(), UptimeMillis: f.Uptime.Milliseconds(), By: f.Instance, Try: 1}
 	if r.Order != nil {
 		n.Order.Try = r.Order.Try + 1
@@ -35,7 +41,7 @@ func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message s
 	case is:
 		s.Message = "drained; " + why
 	case !f.Shutdown.Pending:
-		return order(r, f, reason, message)
+		return order(p, r, f, reason, message)
 	}
 	if p.DrainTimeout == 0 {
 		return s
@@ -50,6 +56,9 @@ func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message s
 func rebooting(p Policy, r *Record, f Facts) Step {
 	if f.Boot.ID != r.BootID {
 		return booted(r, f, "the machine has booted")
+	}
+	if softRebooted(r, f) {
+		return softBooted(r, f)
 	}
 	remains := left(p, r, f)
 	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Detail: underWay(r, f), Until: f.Now.Add(remains)}
@@ -77,7 +86,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 			n.Order = nil
 			return Step{Do: Write, Reason: Blocked, Message: why + "; begins again with the drain", Record: n}
 		}
-		return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the reboot"}
+		return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the " + string(ordered(r)), Level: ordered(r)}
 	}
 	if state == ChildFailed {
 		return commandFailed(p, r, f)
@@ -110,6 +119,32 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		n.Failure.Message += "; " + d
 	}
 	return Step{Do: Write, Reason: RebootOverdue, Message: n.Failure.Message, Record: n}
+}
+
+// ordered is the level that the record's order is for.
+func ordered(r *Record) Level {
+	if r.Level == "" {
+		return FullReboot
+	}
+	return r.Level
+}
+
+// softBooted is the step for a machine whose userspace, and no more, was begun anew
+// since the order.
+func softBooted(r *Record, f Facts) Step {
+	if ordered(r) == SoftReboot {
+		s := booted(r, f, "the machine has soft-rebooted")
+		s.Record.Soft = true
+		s.ClearRequest = false // the annotation asks for more, and so has come since
+		return s
+	}
+	message := fmt.Sprintf("a %s was ordered, and the machine has only soft-rebooted: its kernel is the same", ordered(r))
+	if r.Order.Try >= maxTries {
+		return putBack(r, f, RebootFailed, message)
+	}
+	n := r.in(Draining, f.Now)
+	n.SoftReboots, n.Due = nil, time.Time{}
+	return Step{Do: Write, Reason: RebootFailed, Message: message + "; begins again with the drain", Record: n}
 }
 
 // accepted notes that the order was given, for starts of the daemon to come: the
@@ -178,5 +213,5 @@ func commandFailed(p Policy, r *Record, f Facts) Step {
 	if s, ok := undo(p, r, f); ok {
 		return s
 	}
-	return order(r, f, RebootFailed, message)
+	return order(p, r, f, RebootFailed, message)
 }

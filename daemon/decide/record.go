@@ -66,6 +66,12 @@ type Record struct {
 	Failure   *Failure  `json:"failure,omitempty"`  // why the last one failed, or why it halted
 	Order     *Order    `json:"order,omitempty"`    // of the reboot
 	Due       time.Time `json:"due,omitzero"`       // the machine has scheduled it for then
+	Level     Level     `json:"level,omitempty"`    // of the order; "" is a reboot
+	// SoftReboots is how many there had been in this boot when the order was given; nil:
+	// not known.
+	SoftReboots *int `json:"softReboots,omitempty"`
+	// Soft says that a soft reboot, which was ordered, has happened: the boot is the same.
+	Soft bool `json:"soft,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -128,7 +134,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "due",
+	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "due", "level", "softReboots", "soft",
 }
 
 func (r *Record) check() error {

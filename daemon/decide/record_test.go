@@ -199,11 +199,11 @@ func TestRequestOf(t *testing.T) {
 		want       Request
 	}{
 		"nothing":                    {nil, "", Request{}},
-		"one":                        {[]Sentinel{file}, "", Request{Wanted: true, Why: "/run/reboot-needed since 2026-05-04T12:00:00Z"}},
+		"one":                        {[]Sentinel{file}, "", Request{Wanted: true, Level: FullReboot, Why: "/run/reboot-needed since 2026-05-04T12:00:00Z"}},
 		"older than the boot":        {[]Sentinel{old}, "", Request{}},
-		"one older, one not":         {[]Sentinel{old, file}, "", Request{Wanted: true, Why: "/run/reboot-needed since 2026-05-04T12:00:00Z"}},
-		"content and packages":       {[]Sentinel{full}, "", Request{Wanted: true, Why: "/run/reboot-required since 2026-05-04T12:00:00Z (*** System restart required ***) for a, b, c and 2 more"}},
-		"annotation":                 {nil, "reboot", Request{Wanted: true, Annotated: true, Why: "annotation rebootd.dev/request"}},
+		"one older, one not":         {[]Sentinel{old, file}, "", Request{Wanted: true, Level: FullReboot, Why: "/run/reboot-needed since 2026-05-04T12:00:00Z"}},
+		"content and packages":       {[]Sentinel{full}, "", Request{Wanted: true, Level: FullReboot, Why: "/run/reboot-required since 2026-05-04T12:00:00Z (*** System restart required ***) for a, b, c and 2 more"}},
+		"annotation":                 {nil, "reboot", Request{Wanted: true, Level: FullReboot, Annotated: true, Why: "annotation rebootd.dev/request"}},
 		"annotation of another word": {nil, "please", Request{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,5 +216,40 @@ func TestRequestOf(t *testing.T) {
 	long.Content = strings.Repeat("ä", maxWhy)
 	if got := RequestOf([]Sentinel{long}, boot, "").Why; len(got) > maxWhy || strings.ContainsRune(got, '�') {
 		t.Errorf("a long reason became %d bytes: %s", len(got), got)
+	}
+}
+
+// Levels are only raised, and a sentinel that wants a soft reboot is spent by one.
+func TestLevels(t *testing.T) {
+	at := func(content string, d time.Duration) Sentinel {
+		return Sentinel{Path: "/s", ModTime: t0.Add(d), Content: content}
+	}
+	soft := Boot{ID: "b", Time: t0, Userspace: Userspace{Known: true, SoftReboots: 1, Since: t0.Add(time.Hour)}}
+	for name, c := range map[string]struct {
+		boot       Boot
+		sentinels  []Sentinel
+		annotation string
+		want       Level // "": nothing is wanted
+	}{
+		"soft":                             {Boot{Time: t0}, []Sentinel{at("soft-reboot", 1)}, "", SoftReboot},
+		"soft and more words":              {Boot{Time: t0}, []Sentinel{at("soft-reboot for openssl", 1)}, "", SoftReboot},
+		"kexec":                            {Boot{Time: t0}, []Sentinel{at("kexec", 1)}, "", Kexec},
+		"empty, as while it is written":    {Boot{Time: t0}, []Sentinel{at("", 1)}, "", FullReboot},
+		"another word":                     {Boot{Time: t0}, []Sentinel{at("soft-rebooted", 1)}, "", FullReboot},
+		"soft and kexec":                   {Boot{Time: t0}, []Sentinel{at("soft-reboot", 1), at("kexec", 1)}, "", Kexec},
+		"kexec and a reboot":               {Boot{Time: t0}, []Sentinel{at("reboot", 1), at("kexec", 1)}, "", FullReboot},
+		"soft and the annotation":          {Boot{Time: t0}, []Sentinel{at("soft-reboot", 1)}, "reboot", FullReboot},
+		"soft, before a soft reboot":       {soft, []Sentinel{at("soft-reboot", 1)}, "", ""},
+		"soft, after a soft reboot":        {soft, []Sentinel{at("soft-reboot", 2*time.Hour)}, "", SoftReboot},
+		"a reboot, before a soft reboot":   {soft, []Sentinel{at("reboot", 1)}, "", FullReboot},
+		"kexec, before a soft reboot":      {soft, []Sentinel{at("kexec", 1)}, "", Kexec},
+		"soft, before the userspace began": {Boot{Time: t0, Userspace: Userspace{Known: true, Since: t0.Add(time.Hour)}}, []Sentinel{at("soft-reboot", 1)}, "", SoftReboot},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := RequestOf(c.sentinels, c.boot, c.annotation)
+			if got.Level != c.want || got.Wanted != (c.want != "") {
+				t.Errorf("%+v, want %q", got, c.want)
+			}
+		})
 	}
 }

@@ -36,6 +36,7 @@ type Step struct {
 	Uncordon     bool      // Restore: the cordon is ours, and to be removed
 	ClearRequest bool      // the annotation rebootd.dev/request has been served
 	Deadline     time.Time // Evict: by then every pod has ended, by force; zero: none is used
+	Level        Level     // Spawn: of the reboot
 	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need
 }
 

@@ -99,6 +99,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 				s.p.Drain = a.Vals[0] == "true"
 			case "on-timeout":
 				s.p.OnDrainTimeout = TimeoutPolicy(a.Vals[0])
+			case "allow":
+				s.p.AllowSoftReboot, s.p.AllowKexec = a.Vals[0] == "soft-reboot", a.Vals[0] == "kexec"
 			case "settle":
 				s.p.Settle, _ = time.ParseDuration(a.Vals[0])
 			}
@@ -141,6 +143,13 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Blocked: 1, Summary: text("why")}
 	case "drained":
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Done: true, Summary: "drained: 4 drained, 2 skipped"}
+	case "soft-reboots":
+		u := s.f.Boot.Userspace
+		u.SoftReboots, u.Since = u.SoftReboots+1, s.f.Now
+		s.f.Boot.Userspace, s.f.Shutdown = u, Shutdown{}
+		s.start()
+	case "counts-soft-reboots":
+		s.f.Boot.Userspace.Known = true
 	case "inhibited":
 		s.f.Shutdown = Shutdown{Known: true, Inhibited: text("by")}
 	case "scheduled":

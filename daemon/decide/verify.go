@@ -17,7 +17,7 @@ func booted(r *Record, f Facts, message string) Step {
 }
 
 func verifying(p Policy, r *Record, f Facts) Step {
-	if f.Boot.ID == r.BootID {
+	if !anew(r, f) {
 		return sameBoot()
 	}
 	verify := Step{Do: Wait, Reason: VerifyStarted, Message: "waits for the node to be healthy", Detail: ailing(f)}
@@ -69,12 +69,19 @@ func passed(p Policy, r *Record, f Facts) (Step, bool) {
 	if s, ok := takeLease(p, f, Step{Reason: VerifyStarted, Message: "healthy"}, true); ok {
 		return s, true
 	}
-	return Step{Do: Restore, Reason: RebootVerified, Message: fmt.Sprintf("rebooted: boot %s follows %s, the node is healthy", f.Boot.ID, r.BootID)}, true
+	message := fmt.Sprintf("rebooted: boot %s follows %s, the node is healthy", f.Boot.ID, r.BootID)
+	if f.Boot.ID == r.BootID {
+		message = fmt.Sprintf("soft-rebooted within boot %s, the node is healthy", r.BootID)
+	}
+	return Step{Do: Restore, Reason: RebootVerified, Message: message}, true
 }
 
 // bootTime is when the boot that is verified began; the clock may have been
 // wrong then, and in that case it is when we noticed.
 func bootTime(r *Record, f Facts) time.Time {
+	if f.Boot.ID == r.BootID {
+		return r.Since
+	}
 	if f.Boot.Time.After(f.Now) || r.Order != nil && f.Boot.Time.Before(r.Order.At.Truncate(time.Second)) {
 		return r.Since
 	}
@@ -100,9 +107,12 @@ func halted(p Policy, r *Record, f Facts) Step {
 		if f.Boot.ID != r.BootID {
 			return booted(r, f, "the machine has booted at last")
 		}
+		if softRebooted(r, f) && ordered(r) == SoftReboot {
+			return softBooted(r, f)
+		}
 		return Step{Do: Wait, Reason: RebootOverdue, Message: r.Failure.Message}
 	}
-	if f.Boot.ID == r.BootID {
+	if !anew(r, f) {
 		return sameBoot()
 	}
 	if s, ok := passed(p, r, f); ok {

@@ -37,6 +37,11 @@ func (k Kubelet) Boots(ctx context.Context, bootID string) error {
 	return k.patch(ctx, "status", fmt.Sprintf(`{"status":{"nodeInfo":{"bootID":%q}}}`, bootID))
 }
 
+// Report says again that the machine is Ready, as a kubelet does when it is started.
+func (k Kubelet) Report(ctx context.Context) error {
+	return k.patch(ctx, "status", fmt.Sprintf(`{"status":{"conditions":[{"type":"Ready","lastHeartbeatTime":%q}]}}`, time.Now().UTC().Format(time.RFC3339)))
+}
+
 // Up says that the machine is up, with this boot, and Ready.
 func (k Kubelet) Up(ctx context.Context, bootID string) error {
 	if err := k.Boots(ctx, bootID); err != nil {

@@ -113,7 +113,13 @@ const (
 // settings are variables of the unit's environment.
 func (b *bed) machine(settings ...string) *machine {
 	b.Helper()
-	img, err := host.Debian(b.suite, "")
+	return b.machineWith("", settings...)
+}
+
+// machineWith is machine with more of Debian's packages.
+func (b *bed) machineWith(packages string, settings ...string) *machine {
+	b.Helper()
+	img, err := host.Debian(b.suite, packages)
 	b.must(err)
 	ports, err := cluster.FreePorts(1)
 	b.must(err)

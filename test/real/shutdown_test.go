@@ -125,3 +125,65 @@ func TestPowerCut(t *testing.T) {
 		})
 	}
 }
+
+// A soft reboot that is asked for, allowed and ordered is proved as what it is, and the
+// sentinel, which survives it, is spent. One that takes the place of a reboot is noticed.
+func TestSoftReboot(t *testing.T) {
+	t.Parallel()
+	t.Run("asked for", func(t *testing.T) {
+		t.Parallel()
+		b := newBed(t, "trixie", 2*time.Minute)
+		m := b.machine("REBOOTD_ALLOW_SOFT_REBOOT=true")
+		b.pod(m)
+		b.shell(m, "echo soft-reboot >/run/reboot-needed")
+		b.softRebooted(m)
+		if out := b.shell(m, "ls /run/reboot-needed; systemctl show -P SoftRebootsCount; systemctl is-active rebootd"); out != "/run/reboot-needed\n1\nactive" {
+			t.Errorf("afterwards: %s", out)
+		}
+		b.shell(m, "echo reboot >/run/reboot-needed") // raised
+		b.rebooted(m, 1)
+	})
+	t.Run("in place of a reboot", func(t *testing.T) {
+		t.Parallel()
+		b := newBed(t, "trixie", 2*time.Minute)
+		m := b.machine("REBOOTD_REBOOT_COMMAND=/usr/local/bin/once")
+		b.must(m.Write("/usr/local/bin/once", "#!/bin/sh\n[ \"$(systemctl show -P SoftRebootsCount)\" = 0 ] && exec systemctl soft-reboot\nexec systemctl reboot\n", 0o755))
+		b.shell(m, "echo reboot >/run/reboot-needed")
+		b.rebooted(m, 1)
+		if log := b.exec(m, "journalctl", "-u", "rebootd", "-o", "cat"); !strings.Contains(log, "the machine has only soft-rebooted: its kernel is the same") {
+			t.Errorf("the log does not say so:\n%s", log)
+		}
+	})
+	t.Run("not allowed", func(t *testing.T) {
+		t.Parallel()
+		onEvery(t, 2*time.Minute, func(b *bed) {
+			m := b.machine()
+			b.shell(m, "echo soft-reboot >/run/reboot-needed")
+			b.rebooted(m, 1)
+		})
+	})
+	t.Run("over the bus", func(t *testing.T) {
+		t.Parallel()
+		b := newBed(t, "trixie", 2*time.Minute)
+		m := b.machine("REBOOTD_REBOOT_METHOD=logind", "REBOOTD_ALLOW_SOFT_REBOOT=true")
+		b.shell(m, "echo soft-reboot >/run/reboot-needed")
+		b.softRebooted(m)
+		b.shell(m, "touch /run/reboot-required")
+		b.rebooted(m, 1)
+	})
+}
+
+// softRebooted has the kubelet say that it is back, and waits until the operation is
+// over without a boot.
+func (b *bed) softRebooted(m *machine) {
+	b.Helper()
+	b.phase(m, "Verifying")
+	b.status(m, "the kubelet has not reported since the soft reboot")
+	b.must(cluster.Kubelet{Cluster: shared, Node: m.Name}.Report(b.ctx))
+	b.node(m, "idle, schedulable and Ready", func(n *corev1.Node) bool {
+		return phaseOf(n) == "" && !n.Spec.Unschedulable && cluster.Ready(n) && condition(n).Status == corev1.ConditionFalse
+	})
+	if n := len(m.Boots()); n != 1 {
+		b.Errorf("a soft reboot booted it %d times", n-1)
+	}
+}

@@ -215,7 +215,8 @@ func crowdDaemon(api *kube.Client, node string, sentinels <-chan sentinel.State)
 			RebootTimeout: time.Hour, HealthTimeout: time.Hour,
 		},
 		API: api, Lock: slots, Drain: drainer, Host: still{time.Now().Add(-time.Hour)}, Sentinels: sentinels,
-		Spawn: func(func(string)) (daemon.Child, error) { return nil, errors.New("must not be called") },
+		Userspace: func(context.Context) (reboot.Userspace, error) { return reboot.Userspace{}, nil },
+		Spawn:     func(decide.Level, func(string)) (daemon.Child, error) { return nil, errors.New("must not be called") },
 		WatchShutdown: func(ctx context.Context, seen func(reboot.Shutdown, error)) {
 			seen(reboot.Shutdown{}, nil)
 			<-ctx.Done()
