@@ -56,7 +56,8 @@ type Child interface {
 	Result() reboot.Result
 }
 
-// Config is what a daemon is made of. All fields but NodeLease and Checks are needed.
+// Config is what a daemon is made of. All fields but NodeLease, Hooks and Checks
+// are needed.
 type Config struct {
 	NodeName string
 	Policy   decide.Policy
@@ -73,6 +74,8 @@ type Config struct {
 	WatchShutdown func(ctx context.Context, seen func(reboot.Shutdown, error))
 	// Userspace tells what systemd knows of its own starts; package reboot implements it.
 	Userspace func(ctx context.Context) (reboot.Userspace, error)
+	// Hooks runs an admin's own programs; nil exactly if the policy has none.
+	Hooks Hooks
 	// Checks are what a node must pass after a boot besides what its Node says, each
 	// within a time limit of its own. There may be none.
 	Checks []func(ctx context.Context) error
@@ -111,6 +114,8 @@ func New(c Config) (*Daemon, error) {
 	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil || c.Userspace == nil ||
 		c.Status == nil || c.Alive == nil || c.Metrics == nil:
 		return nil, errors.New("make a daemon: a part of its configuration is missing")
+	case (c.Hooks == nil) == c.Policy.Hooks:
+		return nil, errors.New("make a daemon: the policy and what there is of hooks do not go together")
 	case (c.NodeLease == nil) != (c.Policy.NodeLease == decide.LeaseOff):
 		return nil, errors.New("make a daemon: the policy and what there is of a node lease do not go together")
 	}

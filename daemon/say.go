@@ -12,7 +12,7 @@ import (
 // troubles are the reasons that somebody should look at: Warning Events, and a
 // log line at level warn.
 var troubles = []decide.Reason{
-	decide.Blocked, decide.SlotLost, decide.NodeLeaseLost, decide.CordonLost, decide.DrainBlocked, decide.DrainTimedOut,
+	decide.Blocked, decide.SlotLost, decide.NodeLeaseLost, decide.CordonLost, decide.DrainBlocked, decide.DrainTimedOut, decide.HookFailed,
 	decide.RebootFailed, decide.RebootOverdue, decide.Unhealthy, decide.RecordTooNew, decide.RecordInvalid,
 	decide.APIUnreachable,
 }
@@ -38,7 +38,7 @@ func (d *Daemon) say(step decide.Step) {
 	d.Metrics.observe(d, step)
 
 	switch step.Do {
-	case decide.Wait, decide.Acquire, decide.Evict:
+	case decide.Wait, decide.Acquire, decide.Evict, decide.Hook:
 	default:
 		return // told when it is done
 	}

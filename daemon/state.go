@@ -49,6 +49,11 @@ type state struct {
 	shutdownTask *task
 	shutdownDark bool // logind could not be asked, and the log says so
 
+	hooks        decide.Hooks
+	hookTask     *task
+	hookStage    decide.Stage // that hookTask runs
+	hookOutcomes []operationOutcomes
+
 	checksTask *task
 	failing    string // which of the Checks, and why; known while checksTask runs
 
@@ -123,6 +128,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		},
 		Child:        d.child,
 		Shutdown:     d.shutdown,
+		Hooks:        d.hooks,
 		HealthySince: d.healthySince,
 		Ailing:       d.ailing,
 	}
@@ -197,6 +203,8 @@ func (d *Daemon) health(now time.Time) {
 		d.ailing = "the kubelet has not reported since the soft reboot"
 	case !d.node.ready:
 		d.ailing = "the Node is not Ready: " + d.node.readyMessage
+	case len(d.Checks) > 0 && d.checksTask == nil:
+		d.ailing = "the checks have not begun"
 	default:
 		d.ailing = d.failing
 	}

@@ -28,6 +28,7 @@ const (
 	drainNode
 	watchShutdown
 	checkHealth
+	runHooks
 )
 
 // begin starts a task. run's result is called in the loop, also when the task
@@ -49,7 +50,7 @@ func (d *Daemon) begin(kind taskKind, run func(ctx context.Context) (done func()
 func (d *Daemon) keepTasks(step decide.Step) (idle bool) {
 	d.keepShutdownWatch()
 	d.keepChecks()
-	return d.keepSlotTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step)
+	return d.keepSlotTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step) && d.keepHookTask(step)
 }
 
 func (d *Daemon) keepSlotTask(step decide.Step) bool {
@@ -222,7 +223,9 @@ func (d *Daemon) reportToWrite() string {
 	if d.record == nil || d.drain.Report == nil || d.drain.Report.ID != d.record.ID || !d.drain.Listed {
 		return ""
 	}
-	data, err := json.Marshal(d.drain.Report)
+	report := *d.drain.Report
+	report.Hooks = d.reportHooks()
+	data, err := json.Marshal(&report)
 	if err != nil {
 		d.Log.Error().Err(err).Msg("the report cannot be encoded; leaves it out")
 		return ""

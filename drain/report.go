@@ -43,6 +43,8 @@ type Report struct {
 	Finished time.Time       `json:"finished,omitzero"`
 	Totals   map[Outcome]int `json:"totals"`
 	Pods     []PodReport     `json:"pods"`
+	// Hooks are an admin's own programs that ran before the drain and the reboot.
+	Hooks []HookOutcome `json:"hooks,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -56,6 +58,15 @@ type PodReport struct {
 	Reason    string    `json:"reason,omitempty"`
 	Seconds   float64   `json:"seconds"`      // from when it was first seen to its outcome
 	To        string    `json:"to,omitempty"` // the node of its replacement
+}
+
+// HookOutcome is what became of one program. Nothing here runs any.
+type HookOutcome struct {
+	Stage   string  `json:"stage"`
+	Name    string  `json:"name"`
+	Undo    bool    `json:"undo,omitempty"`
+	Seconds float64 `json:"seconds"`
+	Error   string  `json:"error,omitempty"` // "": it succeeded
 }
 
 // ParseReport reads a report. One of a newer schema is refused.
@@ -73,7 +84,7 @@ func ParseReport(data []byte) (*Report, error) {
 	if err := json.Unmarshal(data, &r.unknown); err != nil {
 		return nil, fmt.Errorf("the report is not the JSON of a report: %w", err)
 	}
-	for _, k := range []string{"v", "id", "started", "finished", "totals", "pods"} {
+	for _, k := range []string{"v", "id", "started", "finished", "totals", "pods", "hooks"} {
 		delete(r.unknown, k)
 	}
 	return r, nil

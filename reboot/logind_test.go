@@ -122,9 +122,14 @@ func TestLevels(t *testing.T) {
 	if err := Logind(t.Context(), "poweroff"); err == nil {
 		t.Error("poweroff is no reboot")
 	}
-	m.old = true
-	if err := Logind(t.Context(), "kexec"); err == nil {
-		t.Errorf("a logind without kexec was asked: %s", m.calls())
+}
+
+// One that knows no flags cannot do less than a reboot, and is not asked for one.
+func TestOldLogindAndKexec(t *testing.T) {
+	m := &manager{old: true}
+	bus(t, m)
+	if err := Logind(t.Context(), "kexec"); err == nil || m.calls() != "[]" {
+		t.Errorf("%v; called %s", err, m.calls())
 	}
 }
 

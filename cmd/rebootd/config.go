@@ -37,6 +37,8 @@ type config struct {
 	WaitForJobs        bool
 	CompletionTimeout  time.Duration
 	VolumeTimeout      time.Duration
+	Hooks              string
+	HookTimeout        time.Duration
 	RebootMethod       string
 	RebootCommand      string
 	AllowSoftReboot    bool
@@ -133,6 +135,13 @@ func options() []option {
 		boolean("wait-for-jobs", "false", "pods of Jobs are waited for instead of evicted", func(c *config) *bool { return &c.WaitForJobs }),
 		span("completion-timeout", "0s", "how long pods are waited for that are to end by themselves or not to be disturbed; then they are evicted. `0` = as long as the drain may take", func(c *config) *time.Duration { return &c.CompletionTimeout }, 0),
 		span("volume-timeout", "2m", "how long the volumes of the pods that have left are waited for to be detached; `0` = not at all", func(c *config) *time.Duration { return &c.VolumeTimeout }, 0),
+		text("hooks", "/etc/rebootd", "", "the directory with `pre-drain.d`, `pre-reboot.d` and `post-boot.d`, whose programs are run; looked for at the start; empty = none", func(c *config) *string { return &c.Hooks }, func(v string) error {
+			if v != "" && !filepath.IsAbs(v) {
+				return fmt.Errorf("%q is no absolute path", v)
+			}
+			return nil
+		}),
+		span("hook-timeout", "5m", "how long each of them may take", func(c *config) *time.Duration { return &c.HookTimeout }, time.Second),
 		text("reboot-method", methodCommand, "", "`command`: by `--reboot-command`; `logind`: over the system bus, where there is no systemctl", func(c *config) *string { return &c.RebootMethod }, func(v string) error {
 			return oneOf(v, methodCommand, methodLogind)
 		}),

@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed"}, LockName: "rebootd", Slots: 1,
 		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, VolumeTimeout: 2 * time.Minute,
 		NodeLease: decide.LeaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
-		RebootMethod: "command", RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
+		Hooks: "/etc/rebootd", HookTimeout: 5 * time.Minute, RebootMethod: "command", RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
 		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, MetricsAddress: ":9650", LogLevel: "info", LogFormat: "json",
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config{})); diff != "" {
@@ -74,6 +74,8 @@ func TestBadValues(t *testing.T) {
 		"drain-timeout":        {"30", "-1m", "soon", ""},
 		"drain-timeout-policy": {"panic", ""},
 		"reboot-command":       {"", "   ", "'unbalanced"},
+		"hooks":                {"etc/rebootd"},
+		"hook-timeout":         {"0s", "soon"},
 		"reboot-method":        {"", "kured"},
 		"allow-soft-reboot":    {"perhaps"},
 		"allow-kexec":          {"", "2"},

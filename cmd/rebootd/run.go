@@ -24,6 +24,7 @@ import (
 
 	"rebootd.dev/daemon"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/hook"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/drain"
@@ -125,6 +126,11 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	if err != nil {
 		return nil, err
 	}
+	var hooks daemon.Hooks // as above
+	runner := cfg.hookRunner(log)
+	if runner != nil {
+		hooks = runner
+	}
 	beat := watchdog(log)
 	return daemon.New(daemon.Config{
 		NodeName: cfg.NodeName, Same: cfg.Same,
@@ -132,12 +138,12 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 			Lock: cfg.LockName, MaxUnavailable: limit, NodeLease: cfg.NodeLease,
 			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
-			AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
+			Hooks: hooks != nil, AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
 		},
 		API: api, Lock: slots, NodeLease: nodeLease, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
 		WatchShutdown: reboot.WatchShutdown,
 		Userspace:     reboot.ReadUserspace,
-		Checks:        cfg.checks(),
+		Hooks:         hooks, Checks: cfg.checks(runner),
 		Spawn: func(level decide.Level, output func(string)) (daemon.Child, error) {
 			argv, err := cfg.argv(level)
 			if err != nil {
@@ -159,8 +165,33 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	})
 }
 
+// hookRunner runs the hooks, nil if there are none, or none may be run.
+func (c *config) hookRunner(log zerolog.Logger) *hook.Runner {
+	r := &hook.Runner{
+		Dir: c.Hooks, Limit: c.HookTimeout, Env: []string{"REBOOTD_NODE_NAME=" + c.NodeName},
+		Output: func(stage, name, line string) {
+			log.Info().Str("stage", stage).Str("hook", name).Str("output", line).Msg("hook")
+		},
+	}
+	if c.Hooks == "" || c.DryRun || !r.Any() {
+		return nil
+	}
+	return r
+}
+
 // checks are what a node must pass after a boot, besides what its Node says.
-func (c *config) checks() (out []func(context.Context) error) {
+func (c *config) checks(hooks *hook.Runner) (out []func(context.Context) error) {
+	if hooks != nil {
+		ran := false // in this start of the daemon, until they succeed
+		out = append(out, func(ctx context.Context) error {
+			if ran {
+				return nil
+			}
+			_, err := hooks.Do(ctx, hook.PostBoot)
+			ran = err == nil
+			return err
+		})
+	}
 	if c.SystemRunning {
 		out = append(out, reboot.SystemRunning)
 	}

@@ -109,6 +109,24 @@ func situations(n int, f func(situation)) int {
 			}
 		}
 	}
+	key := (&Record{ID: "op", Since: t0}).DrainKey()
+	for _, h := range []Hooks{
+		{},
+		{Key: key, Done: []Stage{PreDrain}},
+		{Key: key, Failed: PreDrain, Problem: "the disk is full"},
+		{Key: key, Done: []Stage{PreDrain, PreReboot}},
+		{Key: key, Done: []Stage{PreDrain}, Failed: PreReboot, Problem: "the disk is full"},
+		{Key: key, Done: []Stage{PreDrain, PreReboot, UndoHooks}, Undoing: true},
+		{Key: key, Done: []Stage{PreDrain, PreReboot}, Undoing: true},
+	} {
+		count += withoutLease(n*fewer, func(s situation) {
+			if s.f.Hooks, s.p.Hooks = h, true; s.r != nil && s.phase() != Waiting && s.phase() != Queued {
+				s.r = clone(s.r)
+				s.r.Hooked = true
+			}
+			f(s)
+		})
+	}
 	for _, mode := range []LeaseMode{LeaseAuto, LeaseRequired} {
 		for state := LeaseUnknown; state <= LeaseLost; state++ {
 			for _, ago := range []time.Duration{time.Second, time.Hour} {
@@ -284,7 +302,7 @@ var invariants = []struct {
 		if s.phase() != Draining {
 			return true
 		}
-		other := s.f.Slot.State != SlotHeld || s.f.Slot.Paused != "" || !s.f.Request.Wanted || s.f.Held || s.f.Others != "" || !s.f.Node.Unschedulable || s.f.Node.Foreign || s.p.NodeLease.inUse()
+		other := s.f.Slot.State != SlotHeld || s.f.Slot.Paused != "" || !s.f.Request.Wanted || s.f.Held || s.f.Others != "" || !s.f.Node.Unschedulable || s.f.Node.Foreign || s.p.NodeLease.inUse() || s.f.Hooks.Undoing || s.f.Hooks.Failed != NoStage
 		late := s.p.DrainTimeout > 0 && !s.f.Now.Before(s.r.Since.Add(s.p.DrainTimeout))
 		return step.Do != Restore || other || late
 	}},
@@ -303,6 +321,26 @@ var invariants = []struct {
 			return s.p.AllowSoftReboot && s.f.Request.Level == SoftReboot && s.f.Boot.Userspace.Known && step.Record.SoftReboots != nil
 		default:
 			return s.p.AllowKexec && s.f.Request.Level == Kexec
+		}
+	}},
+	{"hooks run before what they are for, and are undone before the node is put back without a reboot", func(s situation, step Step) bool {
+		done := func(stage Stage) bool {
+			return s.f.Hooks.Key == s.r.DrainKey() && slices.Contains(s.f.Hooks.Done, stage)
+		}
+		orders := step.Record != nil && step.Record.Phase == Rebooting && s.phase() == Draining
+		switch {
+		case s.r == nil || !s.r.Hooked:
+			return step.Do != Hook && (step.Do != Cordon || step.Record.Hooked == s.p.Hooks)
+		case s.f.Hooks.Undoing && s.f.Hooks.Key == s.r.DrainKey() && (step.Do == Evict || step.Do == Spawn || orders):
+			return false
+		case step.Do == Evict:
+			return done(PreDrain)
+		case orders:
+			return done(PreDrain) && done(PreReboot)
+		case step.Do == Restore:
+			return (done(UndoHooks) || s.rebooted()) && (step.Record == nil || !step.Record.Hooked)
+		default:
+			return true
 		}
 	}},
 	{"a reboot that the machine has scheduled is not overdue before its time", func(s situation, step Step) bool {
@@ -480,6 +518,12 @@ func TestDecisionsComeToRest(t *testing.T) {
 				s.f.NodeLease = NodeLease{State: LeaseHeld, At: s.f.Now}
 			case Look:
 				s.f.NodeLease = NodeLease{State: LeaseFree, At: s.f.Now}
+			case Hook:
+				if s.f.Hooks.Key != s.r.DrainKey() {
+					s.f.Hooks = Hooks{Key: s.r.DrainKey()}
+				}
+				s.f.Hooks.Undoing = step.Stage == UndoHooks
+				s.f.Hooks.Done = append(slices.Clone(s.f.Hooks.Done), step.Stage)
 			case Spawn:
 				s.f.Child = Child{Key: s.r.OrderKey(), State: ChildRunning}
 			default:

@@ -19,6 +19,8 @@ type Policy struct {
 	HealthTimeout  time.Duration // from the boot until the node must be healthy
 	Settle         time.Duration // how long it must stay healthy
 
+	Hooks bool // there are hooks to run
+
 	// The levels of a reboot that may take the place of a whole one, when asked for.
 	AllowSoftReboot, AllowKexec bool
 }
@@ -55,6 +57,7 @@ type Facts struct {
 	Drain    Drain
 	Child    Child
 	Shutdown Shutdown
+	Hooks    Hooks
 
 	HealthySince time.Time // zero: not healthy
 	Ailing       string    // which check fails, when not healthy

@@ -35,9 +35,12 @@ func Next(p Policy, r *Record, f Facts) Step {
 	}
 	s := inPhase(p, r, f)
 	if s.Do == Restore {
+		s = undoHooksFirst(r, f, s)
+	}
+	if s.Do == Restore {
 		s.Uncordon = ourCordon(r, f)
 		if s.Record != nil {
-			s.Record.Protected = nil
+			s.Record.Protected, s.Record.Hooked = nil, false
 		}
 	}
 	return s
@@ -160,7 +163,7 @@ func queued(p Policy, r *Record, f Facts) Step {
 	}
 	n := r.in(Draining, f.Now)
 	n.Cordoned = !f.Node.Unschedulable
-	n.Protected = f.Node.Unprotected
+	n.Protected, n.Hooked = f.Node.Unprotected, p.Hooks
 	m := "cordoned by rebootd"
 	if !n.Cordoned {
 		m = "was cordoned already and will stay so"
@@ -272,6 +275,9 @@ func draining(p Policy, r *Record, f Facts) Step {
 		return s
 	}
 	if s, ok := takeLease(p, f, Step{Reason: DrainStarted, Message: "draining"}, false); ok {
+		return s
+	}
+	if s, ok := hooksFirst(r, f, PreDrain, DrainStarted); ok {
 		return s
 	}
 	ours := f.Drain.Key == r.DrainKey()

@@ -20,6 +20,7 @@ const (
 	DrainBlocked    Reason = "DrainBlocked"
 	DrainTimedOut   Reason = "DrainTimedOut"
 	Drained         Reason = "Drained"
+	HookFailed      Reason = "HookFailed"
 	RebootOrdered   Reason = "Rebooting"
 	RebootFailed    Reason = "RebootFailed"
 	RebootOverdue   Reason = "RebootOverdue"
@@ -52,6 +53,7 @@ func Meanings() map[Reason]string {
 		DrainBlocked:    "Some pods cannot be evicted at present; the message says which and why.",
 		DrainTimedOut:   "The drain took longer than `--drain-timeout`.",
 		Drained:         "No pod is left that has to go.",
+		HookFailed:      "A hook in `pre-drain.d` or `pre-reboot.d` failed; the message says which and why. The node is put back, and the hooks are undone.",
 		RebootOrdered:   "The reboot command was started.",
 		RebootFailed:    "The reboot command could not be started or failed.",
 		RebootOverdue:   "The reboot was ordered and the machine is still up after `--reboot-timeout`. The rollout halts.",

@@ -65,8 +65,11 @@ type Record struct {
 	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them
 	Failure   *Failure  `json:"failure,omitempty"`  // why the last one failed, or why it halted
 	Order     *Order    `json:"order,omitempty"`    // of the reboot
-	Due       time.Time `json:"due,omitzero"`       // the machine has scheduled it for then
-	Level     Level     `json:"level,omitempty"`    // of the order; "" is a reboot
+	// Hooked says that hooks may have run, and are to be undone before the node is put back.
+	Hooked bool `json:"hooked,omitempty"`
+
+	Due   time.Time `json:"due,omitzero"`    // the machine has scheduled it for then
+	Level Level     `json:"level,omitempty"` // of the order; "" is a reboot
 	// SoftReboots is how many there had been in this boot when the order was given; nil:
 	// not known.
 	SoftReboots *int `json:"softReboots,omitempty"`
@@ -134,7 +137,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "due", "level", "softReboots", "soft",
+	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "hooked", "due", "level", "softReboots", "soft",
 }
 
 func (r *Record) check() error {

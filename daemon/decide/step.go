@@ -23,6 +23,7 @@ const (
 	Evict   Action = "drain"   // drain the node
 	Count   Action = "count"   // find out whether the limit of unavailable nodes leaves room
 	Spawn   Action = "spawn"   // make sure of the slot, then start the reboot command
+	Hook    Action = "hook"    // run the hooks of a stage until they are done, or one fails
 )
 
 // Step is what is to be done next, and why.
@@ -37,6 +38,7 @@ type Step struct {
 	ClearRequest bool      // the annotation rebootd.dev/request has been served
 	Deadline     time.Time // Evict: by then every pod has ended, by force; zero: none is used
 	Level        Level     // Spawn: of the reboot
+	Stage        Stage     // Hook: which
 	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need
 }
 

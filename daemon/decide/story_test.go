@@ -99,6 +99,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 				s.p.Drain = a.Vals[0] == "true"
 			case "on-timeout":
 				s.p.OnDrainTimeout = TimeoutPolicy(a.Vals[0])
+			case "hooks":
+				s.p.Hooks = true
 			case "allow":
 				s.p.AllowSoftReboot, s.p.AllowKexec = a.Vals[0] == "soft-reboot", a.Vals[0] == "kexec"
 			case "settle":
@@ -143,6 +145,18 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Blocked: 1, Summary: text("why")}
 	case "drained":
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Done: true, Summary: "drained: 4 drained, 2 skipped"}
+	case "hooks":
+		if s.f.Hooks.Key != s.r.DrainKey() {
+			s.f.Hooks = Hooks{Key: s.r.DrainKey()}
+		}
+		switch {
+		case text("fail") != "":
+			s.f.Hooks.Failed = Stage(text("fail"))
+			s.f.Hooks.Problem = "the hook " + text("fail") + ".d/10-db do: exit status 1: replica lags"
+		default:
+			s.f.Hooks.Undoing = text("done") == "undo"
+			s.f.Hooks.Done = append(s.f.Hooks.Done, Stage(text("done")))
+		}
 	case "soft-reboots":
 		u := s.f.Boot.Userspace
 		u.SoftReboots, u.Since = u.SoftReboots+1, s.f.Now
@@ -193,7 +207,7 @@ func (s *story) rest(t *testing.T) {
 		}
 		line := fmt.Sprintf("%-9s  %-7s  %-15s  %s\n", phase, step.Do, step.Reason, step.Message)
 		switch step.Do {
-		case Wait, Acquire, Evict, Count, Take, Look:
+		case Wait, Acquire, Evict, Count, Take, Look, Hook:
 			if line != s.shown {
 				s.out.WriteString(line)
 			}
