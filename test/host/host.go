@@ -43,8 +43,9 @@ type Host struct {
 	Options
 	Root string // its root, while it is there
 
-	nspawn string
-	group  string
+	nspawn  string
+	group   string
+	janitor *janitor
 
 	mu      sync.Mutex
 	boots   []string // boot IDs
@@ -81,10 +82,15 @@ func New(o Options) (*Host, error) {
 	if err := syscall.Mount("overlay", h.Root, "overlay", 0, data); err != nil {
 		return nil, fmt.Errorf("mount the root of %s: %w", o.Name, err)
 	}
+	var groups []string
 	for _, c := range h.hierarchies() {
+		groups = append(groups, filepath.Join("/sys/fs/cgroup", c, h.group))
 		if err := h.makeGroup(c); err != nil {
 			return nil, err
 		}
+	}
+	if h.janitor, err = hire(h.Root, groups); err != nil {
+		return nil, err
 	}
 	return h, errors.Join(h.Write("/etc/hostname", o.Name+"\n", 0o644), h.Write("/etc/machine-id", fmt.Sprintf("%032x\n", serial.Load()+0x1000), 0o444))
 }
@@ -370,15 +376,5 @@ func (h *Host) Crash() {
 func (h *Host) Close() {
 	h.end.Store(true)
 	h.Crash()
-	_ = syscall.Unmount(h.Root, syscall.MNT_DETACH)
-	for _, c := range h.hierarchies() {
-		top := filepath.Join("/sys/fs/cgroup", c, h.group)
-		for range 50 { // a cgroup can be removed once the last process in it is reaped
-			_ = exec.Command("find", top, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
-			if _, err := os.Stat(top); err != nil {
-				break
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
+	h.janitor.clean()
 }

@@ -1,6 +1,9 @@
 package host
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,5 +55,49 @@ func TestBoots(t *testing.T) {
 				t.Errorf("boots %q", b)
 			}
 		})
+	}
+}
+
+// When the tests are killed, nothing of their machines is left.
+func TestNothingIsLeft(t *testing.T) {
+	if dir := os.Getenv("HOST_TEST_KILLED"); dir != "" {
+		img, err := Debian("trixie", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := New(Options{Image: img, Name: "left", Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Boot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "group"), []byte(h.group), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		self, _ := os.FindProcess(os.Getpid())
+		_ = self.Kill()
+		select {}
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNothingIsLeft$")
+	cmd.Env = append(os.Environ(), "HOST_TEST_KILLED="+dir)
+	out, _ := cmd.CombinedOutput()
+	group, err := os.ReadFile(filepath.Join(dir, "group"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + string(group))
+		mounts, err := os.ReadFile("/proc/self/mounts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(groups) == 0 && !strings.Contains(string(mounts), dir) {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("left: %q, and mounts: %t", groups, strings.Contains(string(mounts), dir))
+		}
 	}
 }
