@@ -117,8 +117,16 @@ func connect(ctx context.Context) (*dbus.Conn, dbus.BusObject, error) {
 	if address == "" {
 		address = busAddress
 	}
+	// The context is the connection's for as long as it lasts: it is ended early only
+	// where the bus takes the connection and says nothing.
+	ctx, cancel := context.WithCancel(ctx)
+	limit := time.AfterFunc(askLimit, cancel)
 	conn, err := dbus.Connect(address, dbus.WithContext(ctx))
+	if !limit.Stop() && err == nil {
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
+		cancel()
 		return nil, nil, fmt.Errorf("connect to the system bus at %s: %w", address, err)
 	}
 	return conn, conn.Object(logindName, logindPath), nil

@@ -2,6 +2,8 @@ package reboot
 
 import (
 	"context"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,4 +107,32 @@ func TestWatchShutdownWithoutABus(t *testing.T) {
 			t.Errorf("said it %d times", said)
 		}
 	})
+}
+
+// A bus that takes the connection and says nothing is given up.
+func TestSilentBus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bus")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+path)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*askLimit)
+	defer cancel()
+	said := make(chan error, 1)
+	go WatchShutdown(ctx, func(_ Shutdown, err error) {
+		select {
+		case said <- err:
+		default:
+		}
+	})
+	select {
+	case err := <-said:
+		if err == nil {
+			t.Error("it has answered")
+		}
+	case <-ctx.Done():
+		t.Error("still waits")
+	}
 }
