@@ -76,6 +76,9 @@ func runDaemon(cfg *config, stderr io.Writer) error {
 	}
 	log.Info().Str("version", versionString()).Str("node", cfg.NodeName).Strs("sentinels", cfg.Sentinels).
 		Str("reboot_method", cfg.RebootMethod).Str("reboot_command", cfg.RebootCommand).Bool("dry_run", cfg.DryRun).Msg("rebootd starts")
+	for _, what := range (reboot.Host{Root: cfg.HostRoot}).RebootsByItself() {
+		log.Warn().Str("found", what).Msg("something else reboots this machine, past the lock and the drain: turn it off")
+	}
 	// Ready before the API server has answered: it may be away for an hour, and
 	// the unit is no less up for it.
 	notify(log, sdnotify.SdNotifyReady)
