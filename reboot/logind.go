@@ -29,9 +29,10 @@ var levels = map[string]uint64{"reboot": 0, "kexec": 1 << 1, "soft-reboot": 1 <<
 
 // Logind asks the machine's login manager over the system bus to reboot, and
 // returns when it has agreed to: the reboot follows once delay inhibitors are
-// gone. level is reboot, kexec or soft-reboot. The address of the bus is taken from
+// gone. level is reboot, kexec or soft-reboot; message, if there is one, is what users
+// who are logged in are told. The address of the bus is taken from
 // DBUS_SYSTEM_BUS_ADDRESS.
-func Logind(ctx context.Context, level string) error {
+func Logind(ctx context.Context, level, message string) error {
 	flags, ok := levels[level]
 	if !ok {
 		return fmt.Errorf("ask logind to reboot: there is no level %q", level)
@@ -42,6 +43,11 @@ func Logind(ctx context.Context, level string) error {
 	}
 	defer conn.Close()
 
+	if message != "" {
+		if err := manager.CallWithContext(ctx, logindManager+".SetWallMessage", 0, message, true).Err; err != nil {
+			return fmt.Errorf("give logind the message for users: %w", err)
+		}
+	}
 	err = manager.CallWithContext(ctx, logindManager+".RebootWithFlags", 0, flags).Err
 	if isError(err, errUnknownMethod) && flags == 0 { // before systemd 246
 		err = manager.CallWithContext(ctx, logindManager+".Reboot", 0, false).Err

@@ -43,6 +43,11 @@ func (m *manager) Reboot(interactive bool) *dbus.Error {
 	return m.denied
 }
 
+func (m *manager) SetWallMessage(text string, enable bool) *dbus.Error {
+	m.note("SetWallMessage %s %t", text, enable)
+	return nil
+}
+
 func (m *manager) note(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +108,16 @@ func bus(t *testing.T, m *manager) {
 func TestLogindAgrees(t *testing.T) {
 	m := &manager{}
 	bus(t, m)
-	if err := Logind(t.Context(), "reboot"); err != nil || m.calls() != "[RebootWithFlags 0]" {
+	if err := Logind(t.Context(), "reboot", ""); err != nil || m.calls() != "[RebootWithFlags 0]" {
+		t.Errorf("%v; called %s", err, m.calls())
+	}
+}
+
+// Users who are logged in are told before.
+func TestWallMessage(t *testing.T) {
+	m := &manager{}
+	bus(t, m)
+	if err := Logind(t.Context(), "reboot", "back at nine"); err != nil || m.calls() != "[SetWallMessage back at nine true RebootWithFlags 0]" {
 		t.Errorf("%v; called %s", err, m.calls())
 	}
 }
@@ -112,14 +126,14 @@ func TestLevels(t *testing.T) {
 	m := &manager{}
 	bus(t, m)
 	for _, level := range []string{"kexec", "soft-reboot"} {
-		if err := Logind(t.Context(), level); err != nil {
+		if err := Logind(t.Context(), level, ""); err != nil {
 			t.Error(err)
 		}
 	}
 	if m.calls() != "[RebootWithFlags 2 RebootWithFlags 4]" {
 		t.Errorf("called %s", m.calls())
 	}
-	if err := Logind(t.Context(), "poweroff"); err == nil {
+	if err := Logind(t.Context(), "poweroff", ""); err == nil {
 		t.Error("poweroff is no reboot")
 	}
 }
@@ -128,7 +142,7 @@ func TestLevels(t *testing.T) {
 func TestOldLogindAndKexec(t *testing.T) {
 	m := &manager{old: true}
 	bus(t, m)
-	if err := Logind(t.Context(), "kexec"); err == nil || m.calls() != "[]" {
+	if err := Logind(t.Context(), "kexec", ""); err == nil || m.calls() != "[]" {
 		t.Errorf("%v; called %s", err, m.calls())
 	}
 }
@@ -136,7 +150,7 @@ func TestOldLogindAndKexec(t *testing.T) {
 func TestOldLogind(t *testing.T) {
 	m := &manager{old: true}
 	bus(t, m)
-	if err := Logind(t.Context(), "reboot"); err != nil || m.calls() != "[Reboot false]" {
+	if err := Logind(t.Context(), "reboot", ""); err != nil || m.calls() != "[Reboot false]" {
 		t.Errorf("%v; called %s", err, m.calls())
 	}
 }
@@ -152,7 +166,7 @@ func TestLogindRefuses(t *testing.T) {
 		},
 	}
 	bus(t, m)
-	err := Logind(t.Context(), "reboot")
+	err := Logind(t.Context(), "reboot", "")
 	if err == nil || !strings.Contains(err.Error(), "active block inhibitor") || !strings.Contains(err.Error(), "dpkg (unpacks the kernel)") ||
 		strings.Contains(err.Error(), "music") || strings.Contains(err.Error(), "kubelet") {
 		t.Errorf("error %v", err)
@@ -163,7 +177,7 @@ func TestNoBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := Logind(ctx, "reboot"); err == nil || !strings.Contains(err.Error(), "connect to the system bus") {
+	if err := Logind(ctx, "reboot", ""); err == nil || !strings.Contains(err.Error(), "connect to the system bus") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kballard/go-shellquote"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -41,6 +42,7 @@ type config struct {
 	HookTimeout        time.Duration
 	RebootMethod       string
 	RebootCommand      string
+	WallMessage        string
 	AllowSoftReboot    bool
 	AllowKexec         bool
 	RebootTimeout      time.Duration
@@ -160,6 +162,7 @@ func options() []option {
 			},
 			get: func(c *config) any { return c.RebootCommand },
 		},
+		text("wall-message", "", "none", "what users who are logged in are told when the reboot is ordered; at most 200 bytes", func(c *config) *string { return &c.WallMessage }, checkMessage),
 		boolean("allow-soft-reboot", "false", "a sentinel that says `soft-reboot` gets one, where systemd counts them (256 and later): userspace is begun anew, and not the kernel", func(c *config) *bool { return &c.AllowSoftReboot }),
 		boolean("allow-kexec", "false", "a sentinel that says `kexec` gets one: the kernel is begun anew, and not the firmware; another kernel must have been loaded", func(c *config) *bool { return &c.AllowKexec }),
 		span("reboot-timeout", "15m", "from the spawn until the machine must be down", func(c *config) *time.Duration { return &c.RebootTimeout }, time.Second),
@@ -209,20 +212,35 @@ func (c *config) check() error {
 	if c.RebootMethod == methodCommand && own && (c.AllowSoftReboot || c.AllowKexec) {
 		errs = append(errs, errors.New("--allow-soft-reboot and --allow-kexec cannot go with a --reboot-command of one's own, which knows one kind of reboot"))
 	}
+	if c.RebootMethod == methodCommand && own && c.WallMessage != "" {
+		errs = append(errs, errors.New("--wall-message cannot go with a --reboot-command of one's own, which may have a message of its own"))
+	}
 	return errors.Join(errs...)
 }
 
 // argv is the command for a level of reboot.
 func (c *config) argv(level decide.Level) ([]string, error) {
+	var argv []string
 	switch {
 	case c.RebootMethod == methodLogind:
 		self, err := os.Executable()
-		return []string{self, "logind-reboot", string(level)}, err
+		if err != nil {
+			return nil, err
+		}
+		argv = []string{self, "logind-reboot", string(level)}
+		if c.WallMessage != "" {
+			argv = append(argv, c.WallMessage)
+		}
+		return argv, nil
 	case level == decide.FullReboot:
-		return c.rebootArgv, nil
+		argv = slices.Clone(c.rebootArgv)
 	default:
-		return []string{"systemctl", string(level)}, nil
+		argv = []string{"systemctl", string(level)}
 	}
+	if c.WallMessage != "" {
+		argv = append(argv, "--message="+c.WallMessage)
+	}
+	return argv, nil
 }
 
 // maxSlots is far more than any cluster has nodes to spare.
@@ -334,6 +352,14 @@ func checkDir(v string) error {
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%q is no directory", v)
+	}
+	return nil
+}
+
+func checkMessage(v string) error {
+	const most = 200
+	if len(v) > most || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }) {
+		return fmt.Errorf("%.40q… is more than %d bytes, or not one line of text", v, most)
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ func TestBadValues(t *testing.T) {
 		"hooks":                {"etc/rebootd"},
 		"hook-timeout":         {"0s", "soon"},
 		"reboot-method":        {"", "kured"},
+		"wall-message":         {"a\nb", strings.Repeat("x", 201), "\xff"},
 		"allow-soft-reboot":    {"perhaps"},
 		"allow-kexec":          {"", "2"},
 		"system-running":       {"soon"},
@@ -147,6 +148,7 @@ func TestContradictions(t *testing.T) {
 		"--reboot-method=logind --reboot-command=/sbin/reboot":     "the method is logind",
 		"--allow-kexec --reboot-command=/sbin/reboot":              "one kind of reboot",
 		"--allow-soft-reboot --reboot-command=/sbin/reboot":        "one kind of reboot",
+		"--wall-message=x --reboot-command=/sbin/reboot":           "a message of its own",
 		"--allow-soft-reboot --allow-kexec":                        "",
 		"--allow-soft-reboot --allow-kexec --reboot-method=logind": "",
 	} {
@@ -174,6 +176,9 @@ func TestArgv(t *testing.T) {
 		{"--reboot-command=/sbin/reboot", decide.FullReboot, "/sbin/reboot"},
 		{"--reboot-method=logind", decide.FullReboot, self + " logind-reboot reboot"},
 		{"--reboot-method=logind", decide.SoftReboot, self + " logind-reboot soft-reboot"},
+		{"--wall-message=soon", decide.FullReboot, "systemctl reboot --message=soon"},
+		{"--wall-message=soon", decide.Kexec, "systemctl kexec --message=soon"},
+		{"--wall-message=soon --reboot-method=logind", decide.FullReboot, self + " logind-reboot reboot soon"},
 	} {
 		cfg, _, err := load(strings.Fields(c.args), env)
 		if err != nil {

@@ -288,7 +288,8 @@ func usage() string {
 Usage:
   rebootd [flags]                the daemon
   rebootd check-config [flags]   validate the configuration and print it
-  rebootd logind-reboot [LEVEL]  ask the host's logind to reboot, kexec or soft-reboot, as --reboot-method=logind does
+  rebootd logind-reboot [LEVEL [MESSAGE]]
+                                 ask the host's logind to reboot, kexec or soft-reboot, as --reboot-method=logind does
   rebootd version
   rebootd help
 

@@ -77,18 +77,21 @@ const logindTimeout = 30 * time.Second
 
 // logindReboot is the reboot command of --reboot-method=logind.
 func logindReboot(args []string, stderr io.Writer) int {
-	level := "reboot"
+	level, message := "reboot", ""
 	switch len(args) {
-	case 0:
+	case 2:
+		message = args[1]
+		fallthrough
 	case 1:
 		level = args[0]
+	case 0:
 	default:
-		fmt.Fprintln(stderr, "rebootd: logind-reboot takes one argument: reboot, kexec or soft-reboot")
+		fmt.Fprintln(stderr, "rebootd: logind-reboot takes a level (reboot, kexec or soft-reboot) and a message for users, and no more")
 		return exitUsage
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), logindTimeout)
 	defer cancel()
-	if err := reboot.Logind(ctx, level); err != nil {
+	if err := reboot.Logind(ctx, level, message); err != nil {
 		fmt.Fprintf(stderr, "rebootd: %v\n", err)
 		return exitFailed
 	}

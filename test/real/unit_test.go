@@ -25,10 +25,10 @@ apt-get install -y -q /tmp/linux-image-99-test.deb
 // the other, each once, and drained before.
 func TestRollingReboot(t *testing.T) {
 	t.Parallel()
-	onEvery(t, 2*time.Minute, func(b *bed) {
+	onEvery(t, 4*time.Minute, func(b *bed) {
 		var ms []*machine
 		for range 3 {
-			m := b.machine()
+			m := b.machine(`REBOOTD_WALL_MESSAGE="rebootd was here"`)
 			b.pod(m)
 			ms = append(ms, m)
 		}
@@ -49,6 +49,9 @@ func TestRollingReboot(t *testing.T) {
 		}
 		if log := b.exec(ms[0], "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat"); !strings.Contains(log, "linux-image-99-test") {
 			t.Errorf("the log does not say which package wants the reboot:\n%s", log)
+		}
+		if log := b.exec(ms[1], "journalctl", "-b", "-1", "-u", "systemd-logind", "-o", "cat"); !strings.Contains(log, "rebootd was here") {
+			t.Errorf("users were not told:\n%s", log)
 		}
 		for _, m := range ms {
 			show := b.exec(m, "systemctl", "show", "rebootd", "-p", "NRestarts", "-p", "ActiveState", "-p", "StatusText")
