@@ -110,6 +110,7 @@ func (d *Daemon) turn() time.Time {
 	if !d.known() {
 		// Without its Node there is no cordon.
 		d.keepDrainTask(decide.Step{})
+		d.keepHookTask(decide.Step{})
 		if d.apiErr != nil || d.nodeRead && d.node == nil { // not in the first moments of every start
 			d.say(decide.Step{Do: decide.Wait, Reason: d.unknownReason(), Message: d.unknown()})
 		}

@@ -10,6 +10,7 @@ import (
 func TestCheck(t *testing.T) {
 	for script, want := range map[string]string{
 		"exit 0":                     "",
+		"sleep 5 & exit 0":           "",
 		"echo fine":                  "",
 		"echo disk full >&2; exit 1": "exit status 1: disk full",
 		"kill -KILL $$":              "signal: killed",

@@ -56,7 +56,9 @@ func watchShutdown(ctx context.Context, seen func(Shutdown)) error {
 	defer conn.Close()
 	signals := make(chan *dbus.Signal, 16)
 	conn.Signal(signals)
-	if err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(logindName), dbus.WithMatchObjectPath(logindPath)); err != nil {
+	ask, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	if err := conn.AddMatchSignalContext(ask, dbus.WithMatchSender(logindName), dbus.WithMatchObjectPath(logindPath)); err != nil {
 		return fmt.Errorf("ask the system bus for logind's signals: %w", err)
 	}
 	tick := time.NewTicker(lookEvery)

@@ -112,6 +112,7 @@ func situations(n int, f func(situation)) int {
 	key := (&Record{ID: "op", Since: t0}).DrainKey()
 	for _, h := range []Hooks{
 		{},
+		{Key: "gone"},
 		{Key: key, Done: []Stage{PreDrain}},
 		{Key: key, Failed: PreDrain, Problem: "the disk is full"},
 		{Key: key, Done: []Stage{PreDrain, PreReboot}},
@@ -120,7 +121,8 @@ func situations(n int, f func(situation)) int {
 		{Key: key, Done: []Stage{PreDrain, PreReboot}, Undoing: true},
 	} {
 		count += withoutLease(n*fewer, func(s situation) {
-			if s.f.Hooks, s.p.Hooks = h, true; s.r != nil && s.phase() != Waiting && s.phase() != Queued {
+			// Whoever starts the daemon anew may have taken the hooks away.
+			if s.f.Hooks, s.p.Hooks = h, h.Key != "gone"; s.r != nil && s.phase() != Waiting && s.phase() != Queued {
 				s.r = clone(s.r)
 				s.r.Hooked = true
 			}
@@ -329,7 +331,7 @@ var invariants = []struct {
 		}
 		orders := step.Record != nil && step.Record.Phase == Rebooting && s.phase() == Draining
 		switch {
-		case s.r == nil || !s.r.Hooked:
+		case s.r == nil || !s.r.Hooked || !s.p.Hooks:
 			return step.Do != Hook && (step.Do != Cordon || step.Record.Hooked == s.p.Hooks)
 		case s.f.Hooks.Undoing && s.f.Hooks.Key == s.r.DrainKey() && (step.Do == Evict || step.Do == Spawn || orders):
 			return false

@@ -35,9 +35,9 @@ func (h Hooks) done(r *Record, stage Stage) bool {
 
 // hooksFirst has the hooks of a stage run before anything else, and puts the node back
 // if one fails.
-func hooksFirst(r *Record, f Facts, stage Stage, reason Reason) (Step, bool) {
+func hooksFirst(p Policy, r *Record, f Facts, stage Stage, reason Reason) (Step, bool) {
 	switch {
-	case !r.Hooked:
+	case !r.Hooked || !p.Hooks: // there may be none any more
 		return Step{}, false
 	case f.Hooks.Key == r.DrainKey() && (f.Hooks.Failed == stage || f.Hooks.Undoing):
 		return hooksUndone(r, f), true
@@ -57,8 +57,8 @@ func hooksUndone(r *Record, f Facts) Step {
 }
 
 // undoHooksFirst has hooks undone before a node is put back that has not been rebooted.
-func undoHooksFirst(r *Record, f Facts, restore Step) Step {
-	if !r.Hooked || anew(r, f) || f.Hooks.done(r, UndoHooks) {
+func undoHooksFirst(p Policy, r *Record, f Facts, restore Step) Step {
+	if !r.Hooked || !p.Hooks || anew(r, f) || f.Hooks.done(r, UndoHooks) {
 		return restore
 	}
 	return Step{Do: Hook, Stage: UndoHooks, Reason: restore.Reason, Message: restore.Message, Detail: "undoes the hooks first"}

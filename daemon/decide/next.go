@@ -35,7 +35,7 @@ func Next(p Policy, r *Record, f Facts) Step {
 	}
 	s := inPhase(p, r, f)
 	if s.Do == Restore {
-		s = undoHooksFirst(r, f, s)
+		s = undoHooksFirst(p, r, f, s)
 	}
 	if s.Do == Restore {
 		s.Uncordon = ourCordon(r, f)
@@ -277,7 +277,7 @@ func draining(p Policy, r *Record, f Facts) Step {
 	if s, ok := takeLease(p, f, Step{Reason: DrainStarted, Message: "draining"}, false); ok {
 		return s
 	}
-	if s, ok := hooksFirst(r, f, PreDrain, DrainStarted); ok {
+	if s, ok := hooksFirst(p, r, f, PreDrain, DrainStarted); ok {
 		return s
 	}
 	ours := f.Drain.Key == r.DrainKey()

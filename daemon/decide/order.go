@@ -41,7 +41,7 @@ func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message s
 	case is:
 		s.Message = "drained; " + why
 	case !f.Shutdown.Pending:
-		if s, ok := hooksFirst(r, f, PreReboot, reason); ok {
+		if s, ok := hooksFirst(p, r, f, PreReboot, reason); ok {
 			return s
 		}
 		return order(p, r, f, reason, message)
@@ -83,7 +83,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		if s, ok := takeLease(p, f, Step{Reason: RebootOrdered, Message: "about to order the reboot"}, false); ok {
 			return s
 		}
-		if r.Hooked && f.Hooks.Key == r.DrainKey() && f.Hooks.Undoing {
+		if f.Hooks.Key == r.DrainKey() && f.Hooks.Undoing {
 			return hooksUndone(r, f)
 		}
 		if why, is := inhibited(f); is {

@@ -148,7 +148,7 @@ func (r *Runner) exec(ctx context.Context, stage, name, arg string) error {
 	err := cmd.Run()
 	write.Close()
 	last := <-passed
-	if err == nil {
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // what it has left behind is no failure
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {

@@ -116,6 +116,15 @@ func TestEndlessLine(t *testing.T) {
 	}
 }
 
+// What a hook leaves running is no failure.
+func TestLeavesSomethingRunning(t *testing.T) {
+	b := newBed(t)
+	b.add(PreDrain+"/a", "sleep 5 & exit 0", 0o755)
+	if _, err := b.Do(t.Context(), PreDrain); err != nil {
+		t.Error(err)
+	}
+}
+
 // What cannot be started is a failure.
 func TestNoInterpreter(t *testing.T) {
 	b := newBed(t)
