@@ -38,6 +38,7 @@ func (d *Daemon) keepHookTask(step decide.Step) (idle bool) {
 		d.hooks = decide.Hooks{Key: key}
 	}
 	d.hooks.Undoing = d.hooks.Undoing || stage == decide.UndoHooks
+	d.hooks.Running = stage
 	d.hookStage = stage
 	d.hookTask = d.begin(runHooks, func(ctx context.Context) func() {
 		var outcomes []hook.Outcome
@@ -68,7 +69,11 @@ func (d *Daemon) seeHooks(key string, stage decide.Stage, outcomes []hook.Outcom
 	if d.record != nil {
 		d.hookOutcomes = append(d.hookOutcomes, operationOutcomes{d.record.ID, outcomes})
 	}
-	if cancelled || d.hooks.Key != key {
+	if d.hooks.Key != key {
+		return
+	}
+	d.hooks.Running = decide.NoStage
+	if cancelled {
 		return
 	}
 	if err != nil && stage != decide.UndoHooks {

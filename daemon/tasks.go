@@ -175,7 +175,7 @@ func (d *Daemon) keepSlot(ctx context.Context) func() {
 }
 
 func (d *Daemon) keepDrainTask(step decide.Step) bool {
-	wanted := step.Do == decide.Evict
+	wanted := step.Draining
 	if d.drainTask != nil {
 		if wanted && d.drainKey == d.record.DrainKey() {
 			return true
@@ -183,11 +183,12 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 		d.drainTask.cancel()
 		return false
 	}
-	if !wanted {
+	if !wanted || d.phase() != decide.Draining {
 		return true
 	}
 	opts := drain.Options{ID: d.record.ID, Since: d.record.Since, Deadline: step.Deadline, Previous: d.previousReport()}
 	d.drainKey, d.drain = d.record.DrainKey(), drain.Progress{}
+	parent := d.bg.tasks
 	d.drainTask = d.begin(drainNode, func(ctx context.Context) func() {
 		var last drain.Progress
 		err := d.Drain.Run(ctx, opts, func(p drain.Progress) {
@@ -196,8 +197,9 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 		})
 		return func() {
 			d.drainTask, d.drain = nil, last
-			if err != nil && ctx.Err() == nil {
-				d.Log.Error().Err(err).Msg("the drain ended; begins it again")
+			d.drain.Drained = last.Drained && parent.Err() != nil // else nobody looks any more
+			if ctx.Err() == nil {
+				d.Log.Error().Err(err).Msg("the drain ended by itself; starting it again")
 			}
 		}
 	})

@@ -310,10 +310,10 @@ func TestPatience(t *testing.T) {
 	for _, r := range c.due(t0) {
 		c.answered(r, judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0)), t0)
 	}
-	if p := c.progress("op", at(5), false); len(p.Blocked) != 0 || p.Summary != "" {
+	if p := c.progress("op", at(5), time.Time{}); len(p.Blocked) != 0 || p.Summary != "" {
 		t.Errorf("tells after 5 s: %+v", p)
 	}
-	if p := c.progress("op", at(11), false); len(p.Blocked) != 1 || !strings.Contains(p.Summary, "ns/a") {
+	if p := c.progress("op", at(11), time.Time{}); len(p.Blocked) != 1 || !strings.Contains(p.Summary, "ns/a") {
 		t.Errorf("tells after 11 s: %+v", p)
 	}
 }
@@ -353,12 +353,12 @@ func TestReportIsCut(t *testing.T) {
 func TestReportOfAnInterruptedDrain(t *testing.T) {
 	c := testCore(pod("b", "2"))
 	c.gone("2", nil, at(3))
-	r := c.report("op", at(9), true)
+	r := c.report("op", at(9), at(9))
 	r.inherit(&Report{V: 1, ID: "op", Started: at(-60), Pods: []PodReport{{UID: "1", Name: "a", Outcome: Failed}, {UID: "2", Name: "b", Outcome: Failed}, {UID: "3", Outcome: Skipped}}})
 	if r.Totals[Drained] != 2 || r.Totals[Skipped] != 1 || r.Totals[Failed] != 0 || len(r.Pods) != 3 || !r.Started.Equal(at(-60)) {
 		t.Errorf("%+v", r)
 	}
-	other := c.report("op", at(9), true)
+	other := c.report("op", at(9), at(9))
 	other.inherit(&Report{V: 1, ID: "another", Pods: []PodReport{{UID: "1"}}})
 	if len(other.Pods) != 1 {
 		t.Errorf("took over the pods of another operation: %+v", other)
@@ -536,5 +536,5 @@ func interleave(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	t.Errorf("not drained in the end: %d pods left, %+v", len(s.here), c.progress("op", now, false).Counts)
+	t.Errorf("not drained in the end: %d pods left, %+v", len(s.here), c.progress("op", now, time.Time{}).Counts)
 }

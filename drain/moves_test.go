@@ -76,7 +76,7 @@ func TestRelocated(t *testing.T) {
 				if !early {
 					tc.do(c)
 				}
-				r := c.report("op", at(9), true)
+				r := c.report("op", at(9), at(9))
 				got := string(r.Pods[0].Outcome) + " " + r.Pods[0].To + ", " + string(r.Pods[1].Outcome) + " " + r.Pods[1].To
 				if got != tc.want {
 					t.Errorf("early %t: got %q, want %q", early, got, tc.want)

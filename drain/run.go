@@ -94,10 +94,12 @@ type Options struct {
 	Previous *Report
 }
 
-// Run drains the node and returns nil when it is drained, or ctx's error. It
-// tells progress whenever that changes, the last time just before it returns.
-// What the API server refuses, or that it cannot be reached, is tried again.
-// The node must have been seen cordoned before.
+// Run drains the node and keeps it drained until ctx ends, when it returns ctx's
+// error: a pod that comes after the node was drained is seen, and goes like those
+// before it. Progress says whether the node is drained at present; it is told
+// whenever anything changes, and once more before Run returns. What the API server
+// refuses, or that it cannot be reached, is tried again. The node must have been
+// seen cordoned before.
 func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	now := time.Now()
@@ -120,7 +122,7 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 	for {
 		select {
 		case <-ctx.Done():
-			progress(r.progress(false))
+			progress(r.progress())
 			return context.Cause(ctx)
 		case f := <-r.inbox:
 			f(time.Now())
@@ -140,11 +142,13 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		for _, l := range r.core.lookups(now) {
 			r.wg.Go(func() { r.lookUp(ctx, l) })
 		}
-		if r.core.drained(now) && r.detached(ctx, now) && r.confirmed(ctx) {
-			progress(r.progress(true))
-			return nil
+		switch {
+		case !r.core.drained(now):
+			r.finished, r.volumes.began = time.Time{}, time.Time{}
+		case r.finished.IsZero() && r.detached(ctx, now) && r.confirmed(ctx):
+			r.finished = time.Now()
 		}
-		progress(r.progress(false))
+		progress(r.progress())
 		timer.Reset(max(time.Millisecond, time.Until(r.wake(now))))
 	}
 }
@@ -174,6 +178,7 @@ type run struct {
 	volumes   volumes
 	budgets   map[string]context.CancelFunc // watches by namespace
 	moves     map[moveKey]context.CancelFunc
+	finished  time.Time // since when the node is drained; zero: it is not
 	confirmAt time.Time // when the last look failed: look again
 	failed    int
 }
@@ -203,12 +208,12 @@ func (r *run) drainInbox() {
 	}
 }
 
-func (r *run) progress(isDrained bool) Progress {
-	p := r.core.progress(r.opts.ID, time.Now(), isDrained)
+func (r *run) progress() Progress {
+	p := r.core.progress(r.opts.ID, time.Now(), r.finished)
 	p.Report.inherit(r.opts.Previous)
 	left := r.volumes.left()
 	switch {
-	case isDrained:
+	case p.Drained:
 		p.Summary = "drained: " + totals(p.Report.Totals)
 		if len(left) > 0 {
 			p.Summary += "; volumes still attached: " + shortList(left)

@@ -12,7 +12,7 @@ import (
 // Progress is how far a drain has come.
 type Progress struct {
 	Listed  bool // every pod of the node was seen once
-	Drained bool
+	Drained bool // at present
 	// Counts has the pods by state (pending, evicting, terminating) and outcome;
 	// together they are all pods that were seen.
 	Counts map[string]int
@@ -42,8 +42,10 @@ func States() []string {
 	return out
 }
 
-func (c *core) progress(id string, now time.Time, isDrained bool) Progress {
-	p := Progress{Listed: c.listed, Drained: isDrained, Counts: map[string]int{}}
+// progress is how far the drain has come; finished is since when the node is drained,
+// zero if it is not.
+func (c *core) progress(id string, now, finished time.Time) Progress {
+	p := Progress{Listed: c.listed, Drained: !finished.IsZero(), Counts: map[string]int{}}
 	for _, s := range States() {
 		p.Counts[s] = 0
 	}
@@ -73,7 +75,7 @@ func (c *core) progress(id string, now time.Time, isDrained bool) Progress {
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	p.Detail = fmt.Sprintf("%d of %d pods left", left, total)
-	p.Report = c.report(id, now, isDrained)
+	p.Report = c.report(id, now, finished)
 	p.Summary = summarize(p.Blocked)
 	return p
 }
@@ -131,11 +133,8 @@ func summarize(blocked []Blocked) string {
 
 // report is the outcome of each pod so far; a pod that is still there counts as
 // failed.
-func (c *core) report(id string, now time.Time, finished bool) *Report {
-	r := &Report{V: reportSchema, ID: id, Started: c.started.UTC(), Totals: map[Outcome]int{}}
-	if finished {
-		r.Finished = now.UTC()
-	}
+func (c *core) report(id string, now, finished time.Time) *Report {
+	r := &Report{V: reportSchema, ID: id, Started: c.started.UTC(), Finished: finished.UTC(), Totals: map[Outcome]int{}}
 	for _, o := range Outcomes() {
 		r.Totals[o] = 0
 	}

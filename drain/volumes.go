@@ -27,13 +27,14 @@ const volumePage = 500
 // pods that stay left out. A VolumeAttachment goes after the kubelet has taken
 // the volume from status.volumesInUse, or has kept it for six minutes.
 type volumes struct {
-	began    time.Time
+	began    time.Time // of the wait; zero: nobody waits
+	watched  bool
 	known    bool // whether anything is attached
 	attached map[string]string
 }
 
 // detached says whether the last pods' volumes are detached, or have been waited
-// for long enough; it begins to look when it is first asked.
+// for long enough; it starts to look when it is first asked.
 func (r *run) detached(ctx context.Context, now time.Time) bool {
 	if r.cfg.VolumeTimeout <= 0 || r.cfg.DryRun {
 		return true
@@ -41,6 +42,9 @@ func (r *run) detached(ctx context.Context, now time.Time) bool {
 	v := &r.volumes
 	if v.began.IsZero() {
 		v.began = now
+	}
+	if !v.watched {
+		v.watched = true
 		claims, gone := r.core.claims()
 		r.wg.Go(func() { r.watchVolumes(ctx, claims, gone) })
 	}

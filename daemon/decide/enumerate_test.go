@@ -45,6 +45,9 @@ func records() []*Record {
 		}
 		with(Draining, nil, nil)
 		with(Draining, &Order{At: t0, By: "other", Try: 1}, nil)
+		stale := base(Draining)
+		stale.Cordoned, stale.DrainSince, stale.Protected = cordoned, t0.Add(-time.Hour), []string{"b"}
+		out = append(out, stale)
 		for _, by := range []string{"me", "other"} {
 			for _, accepted := range []bool{false, true} {
 				for _, try := range []int{1, maxTries} {
@@ -408,10 +411,30 @@ var invariants = []struct {
 	}},
 	{"the rest of the pods is deleted only by the policy force, and only after the time limit", func(s situation, step Step) bool {
 		forced := s.p.OnDrainTimeout == Force && s.p.DrainTimeout > 0
-		if step.Do != Evict || !forced {
+		if s.phase() != Draining || !step.Draining || !forced {
 			return step.Deadline.IsZero()
 		}
 		return step.Deadline.Equal(s.r.Since.Add(s.p.DrainTimeout))
+	}},
+	{"a drain goes on until the command is spawned, whatever the order waits for", func(s situation, step Step) bool {
+		if !s.p.Drain || s.f.Drain.Key == "" || s.r == nil || s.f.Drain.Key != s.r.DrainKey() || s.rebooted() || s.softRebooted() {
+			return true
+		}
+		drains := step.Do == Evict || step.Do == Spawn || step.Record != nil && step.Record.Phase == Rebooting && s.phase() == Draining
+		drains = drains || s.phase() == Draining && s.f.Drain.Done && step.Do == Wait && strings.HasPrefix(step.Message, "drained")
+		drains = drains || s.phase() == Draining && step.Do == Hook && step.Stage == PreReboot
+		return step.Draining || !drains
+	}},
+	{"a drain goes on only while nobody minds that the node is drained", func(s situation, step Step) bool {
+		if !step.Draining {
+			return true
+		}
+		minds := !s.f.Request.Wanted || s.f.Held || s.f.Others != "" || s.f.Slot.Paused != "" || !s.f.Node.Unschedulable || s.f.Slot.State != SlotHeld
+		return s.p.Drain && (s.phase() == Draining && !minds || s.phase() == Rebooting && (step.Do != Restore))
+	}},
+	{"the command is not spawned on a node into which pods have come since it was drained", func(s situation, step Step) bool {
+		late := s.p.DrainTimeout > 0 && s.p.OnDrainTimeout != Rollback && s.r != nil && !s.f.Now.Before(s.r.drainSince().Add(s.p.DrainTimeout))
+		return step.Do != Spawn || !s.p.Drain || late || s.f.Drain.Key != s.r.DrainKey() || s.f.Drain.Done
 	}},
 	{"the order to reboot is written only for a drained node, or as the policy says, or anew after a failure", func(s situation, step Step) bool {
 		if step.Record == nil || step.Record.Phase != Rebooting || step.Record.Order.Accepted {

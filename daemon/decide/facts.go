@@ -113,7 +113,7 @@ type Room struct {
 // Drain is the progress of one drain.
 type Drain struct {
 	Key     string // which drain: [Record.DrainKey]
-	Done    bool
+	Done    bool   // the node is drained at present
 	Blocked int    // pods that cannot be evicted at present
 	Summary string // which and why, stable and short; or the totals when done
 	Detail  string // how far it has come

@@ -18,6 +18,7 @@ type Hooks struct {
 	Done    []Stage
 	Failed  Stage  // that has
 	Problem string // and why
+	Running Stage  // that has begun and not ended
 	Undoing bool   // they are being undone, or have been: there is no way on but back
 }
 
@@ -44,7 +45,11 @@ func hooksFirst(p Policy, r *Record, f Facts, stage Stage, reason Reason) (Step,
 	case f.Hooks.done(r, stage):
 		return Step{}, false
 	}
-	return Step{Do: Hook, Stage: stage, Reason: reason, Message: "runs the hooks of " + string(stage) + ".d"}, true
+	return runHooks(stage, reason), true
+}
+
+func runHooks(stage Stage, reason Reason) Step {
+	return Step{Do: Hook, Stage: stage, Reason: reason, Message: "runs the hooks of " + string(stage) + ".d"}
 }
 
 // hooksUndone puts the node back because a hook has failed, or because hooks have been

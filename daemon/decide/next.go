@@ -241,7 +241,7 @@ func undo(p Policy, r *Record, f Facts) (Step, bool) {
 
 // forgetOrder is for a record of a node that is put back.
 func (r *Record) forgetOrder() {
-	r.Cordoned, r.Order, r.Due, r.Level, r.SoftReboots = false, nil, time.Time{}, "", nil
+	r.Cordoned, r.Order, r.DrainSince, r.Due, r.Level, r.SoftReboots = false, nil, time.Time{}, time.Time{}, "", nil
 }
 
 // putBack undoes a failed attempt and has it tried again after a pause.
@@ -280,11 +280,24 @@ func draining(p Policy, r *Record, f Facts) Step {
 	if s, ok := hooksFirst(p, r, f, PreDrain, DrainStarted); ok {
 		return s
 	}
-	ours := f.Drain.Key == r.DrainKey()
 	if !p.Drain {
 		return orderUnlessInhibited(p, r, f, Drained, "not drained, as configured")
 	}
-	if ours && f.Drain.Done {
+	s := drainOrOrder(p, r, f)
+	if s.Do != Restore {
+		// Until the order pods may come: what was drained minutes ago may not be any more.
+		s.Draining = true
+		if p.OnDrainTimeout == Force && p.DrainTimeout > 0 {
+			s.Deadline = r.drainSince().Add(p.DrainTimeout)
+		}
+	}
+	return s
+}
+
+// drainOrOrder drains the node, and orders the reboot when it is drained.
+func drainOrOrder(p Policy, r *Record, f Facts) Step {
+	ours := f.Drain.Key == r.DrainKey()
+	if ours && f.Drain.Done || f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot {
 		return orderUnlessInhibited(p, r, f, Drained, f.Drain.Summary)
 	}
 	s := Step{Do: Evict, Reason: DrainStarted, Message: "draining"}
@@ -298,13 +311,10 @@ func draining(p Policy, r *Record, f Facts) Step {
 		return s
 	}
 	end := drainEnd(p, r)
-	if p.OnDrainTimeout == Force {
-		s.Deadline = r.Since.Add(p.DrainTimeout)
-	}
 	if f.Now.Before(end) {
 		s.Until = end
-		if s.Reason == DrainBlocked && !s.Deadline.IsZero() {
-			s.Message += "; what is left is deleted so as to end by " + s.Deadline.UTC().Format(time.RFC3339)
+		if s.Reason == DrainBlocked && p.OnDrainTimeout == Force {
+			s.Message += "; what is left is deleted so as to end by " + r.drainSince().Add(p.DrainTimeout).UTC().Format(time.RFC3339)
 		}
 		return s
 	}
@@ -324,7 +334,7 @@ func draining(p Policy, r *Record, f Facts) Step {
 
 // drainEnd is when a drain has taken too long.
 func drainEnd(p Policy, r *Record) time.Time {
-	end := r.Since.Add(p.DrainTimeout)
+	end := r.drainSince().Add(p.DrainTimeout)
 	if p.OnDrainTimeout == Force {
 		end = end.Add(forceMargin)
 	}

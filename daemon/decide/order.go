@@ -8,7 +8,7 @@ import (
 // order writes ahead that the reboot is about to be ordered.
 func order(p Policy, r *Record, f Facts, reason Reason, message string) Step {
 	n := r.in(Rebooting, f.Now)
-	n.Due, n.Level, n.SoftReboots = time.Time{}, "", nil
+	n.Due, n.Level, n.SoftReboots, n.DrainSince = time.Time{}, "", nil, r.drainSince()
 	if l := p.level(f); l != FullReboot {
 		n.Level = l
 	}
@@ -38,6 +38,8 @@ func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message s
 	s := Step{Do: Wait, Reason: Blocked, Message: "drained; waits for logind to say what inhibits a reboot"}
 	why, is := inhibited(f)
 	switch {
+	case f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot:
+		return runHooks(PreReboot, reason)
 	case is:
 		s.Message = "drained; " + why
 	case !f.Shutdown.Pending:
@@ -63,6 +65,15 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	if softRebooted(r, f) {
 		return softBooted(r, f)
 	}
+	s := ordering(p, r, f)
+	// A command that fails is tried again: the node has to be drained then, too.
+	accepted := s.Do != Spawn && (r.Order.Accepted || f.Child.Key == r.OrderKey() && f.Child.State == ChildSucceeded)
+	s.Draining = p.Drain && r.Order.By == f.Instance && !accepted && s.Do != Restore
+	return s
+}
+
+// ordering orders the reboot, and sees to it that it happens.
+func ordering(p Policy, r *Record, f Facts) Step {
 	remains := left(p, r, f)
 	wait := Step{Do: Wait, Reason: RebootOrdered, Message: "the reboot was ordered", Detail: underWay(r, f), Until: f.Now.Add(remains)}
 	if !r.Due.IsZero() {
@@ -74,25 +85,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 	}
 
 	if r.Order.By == f.Instance && state == ChildNone {
-		if f.Slot.State == SlotUnknown {
-			return Step{Do: Wait, Reason: RebootOrdered, Message: "about to order the reboot", Detail: "looks up its own slot"}
-		}
-		if s, ok := undo(p, r, f); ok {
-			return s
-		}
-		if s, ok := takeLease(p, f, Step{Reason: RebootOrdered, Message: "about to order the reboot"}, false); ok {
-			return s
-		}
-		if f.Hooks.Key == r.DrainKey() && f.Hooks.Undoing {
-			return hooksUndone(r, f)
-		}
-		if why, is := inhibited(f); is {
-			// Until it may be ordered, others may come and go.
-			n := r.in(Draining, f.Now)
-			n.Order = nil
-			return Step{Do: Write, Reason: Blocked, Message: why + "; begins again with the drain", Record: n}
-		}
-		return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the " + string(ordered(r)), Level: ordered(r)}
+		return aboutToOrder(p, r, f)
 	}
 	if state == ChildFailed {
 		return commandFailed(p, r, f)
@@ -111,6 +104,7 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		// learning what became of it. Had the command run, the machine would be
 		// down by now: drain what has come since and order anew.
 		n := r.in(Draining, f.Now)
+		n.DrainSince = time.Time{}
 		return Step{
 			Do: Write, Reason: DrainStarted, Record: n,
 			Message: fmt.Sprintf("the order of %s came to nothing; begins again with the drain", r.Order.At.UTC().Format(time.RFC3339)),
@@ -125,6 +119,49 @@ func rebooting(p Policy, r *Record, f Facts) Step {
 		n.Failure.Message += "; " + d
 	}
 	return Step{Do: Write, Reason: RebootOverdue, Message: n.Failure.Message, Record: n}
+}
+
+// aboutToOrder is the step when the order is on record and the command is not spawned
+// yet: the last look at everything that speaks against it.
+func aboutToOrder(p Policy, r *Record, f Facts) Step {
+	if f.Slot.State == SlotUnknown {
+		return Step{Do: Wait, Reason: RebootOrdered, Message: "about to order the reboot", Detail: "looks up its own slot"}
+	}
+	if s, ok := undo(p, r, f); ok {
+		return s
+	}
+	if s, ok := takeLease(p, f, Step{Reason: RebootOrdered, Message: "about to order the reboot"}, false); ok {
+		return s
+	}
+	if f.Hooks.Key == r.DrainKey() && f.Hooks.Undoing {
+		return hooksUndone(r, f)
+	}
+	why, is := inhibited(f)
+	if !is {
+		why, is = undrained(p, r, f)
+	}
+	if is {
+		n := r.in(Draining, f.Now)
+		n.Since, n.DrainSince, n.Order = r.drainSince(), time.Time{}, nil
+		if r.Order.Try > 1 { // this try was not made
+			o := *r.Order
+			o.Try--
+			n.Order = &o
+		}
+		return Step{Do: Write, Reason: Blocked, Message: why + "; continuing the drain", Record: n}
+	}
+	return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the " + string(ordered(r)), Level: ordered(r)}
+}
+
+// undrained says whether pods have come since the node was drained for this order.
+func undrained(p Policy, r *Record, f Facts) (why string, is bool) {
+	if !p.Drain || f.Drain.Key != r.DrainKey() || f.Drain.Done {
+		return "", false
+	}
+	if p.OnDrainTimeout != Rollback && p.DrainTimeout > 0 && !f.Now.Before(drainEnd(p, r)) {
+		return "", false // ordered with what is left
+	}
+	return "pods have come since the node was drained", true
 }
 
 // ordered is the level that the record's order is for.
@@ -149,7 +186,7 @@ func softBooted(r *Record, f Facts) Step {
 		return putBack(r, f, RebootFailed, message)
 	}
 	n := r.in(Draining, f.Now)
-	n.SoftReboots, n.Due = nil, time.Time{}
+	n.SoftReboots, n.Due, n.DrainSince = nil, time.Time{}, time.Time{}
 	return Step{Do: Write, Reason: RebootFailed, Message: message + "; begins again with the drain", Record: n}
 }
 

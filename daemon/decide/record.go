@@ -65,6 +65,9 @@ type Record struct {
 	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them
 	Failure   *Failure  `json:"failure,omitempty"`  // why the last one failed, or why it halted
 	Order     *Order    `json:"order,omitempty"`    // of the reboot
+	// DrainSince is when the drain began after which the reboot was ordered: it goes on
+	// until the command is spawned.
+	DrainSince time.Time `json:"drainSince,omitzero"`
 	// Hooked says that hooks may have run, and are to be undone before the node is put back.
 	Hooked bool `json:"hooked,omitempty"`
 
@@ -137,7 +140,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "hooked", "due", "level", "softReboots", "soft",
+	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "due", "level", "softReboots", "soft",
 }
 
 func (r *Record) check() error {
@@ -188,7 +191,15 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 
 // DrainKey tells the drains of an operation apart: one that is tried again is
 // drained again.
-func (r *Record) DrainKey() string { return r.ID + " " + r.Since.UTC().Format(time.RFC3339Nano) }
+func (r *Record) DrainKey() string { return r.ID + " " + r.drainSince().UTC().Format(time.RFC3339Nano) }
+
+// drainSince is when the drain began that is under way, or has led to the order.
+func (r *Record) drainSince() time.Time {
+	if r.Phase == Rebooting && !r.DrainSince.IsZero() {
+		return r.DrainSince
+	}
+	return r.Since // also where an older version has kept what it does not know
+}
 
 // OrderKey tells the orders of an operation apart; "" without one.
 func (r *Record) OrderKey() string {

@@ -36,7 +36,8 @@ type Step struct {
 	Record       *Record   // what Write, Cordon and Restore write; nil: no record
 	Uncordon     bool      // Restore: the cordon is ours, and to be removed
 	ClearRequest bool      // the annotation rebootd.dev/request has been served
-	Deadline     time.Time // Evict: by then every pod has ended, by force; zero: none is used
+	Draining     bool      // the drain goes on, whatever else is done
+	Deadline     time.Time // of the drain: by then every pod has ended, by force; zero: none is used
 	Level        Level     // Spawn: of the reboot
 	Stage        Stage     // Hook: which
 	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need

@@ -37,6 +37,7 @@ type story struct {
 	instances int
 	shown     string
 	held      bool // the slot, in truth
+	noSpawn   bool // the API server does not confirm the slot
 }
 
 func newStory() *story {
@@ -145,11 +146,19 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Blocked: 1, Summary: text("why")}
 	case "drained":
 		s.f.Drain = Drain{Key: s.r.DrainKey(), Done: true, Summary: "drained: 4 drained, 2 skipped"}
+	case "pods-come":
+		s.f.Drain.Done, s.f.Drain.Summary = false, ""
+	case "cannot-spawn":
+		s.noSpawn = true
+	case "can-spawn":
+		s.noSpawn = false
 	case "hooks":
 		if s.f.Hooks.Key != s.r.DrainKey() {
 			s.f.Hooks = Hooks{Key: s.r.DrainKey()}
 		}
+		s.f.Hooks.Running = Stage(text("runs"))
 		switch {
+		case text("runs") != "":
 		case text("fail") != "":
 			s.f.Hooks.Failed = Stage(text("fail"))
 			s.f.Hooks.Problem = "the hook " + text("fail") + ".d/10-db do: exit status 1: replica lags"
@@ -207,6 +216,11 @@ func (s *story) rest(t *testing.T) {
 		}
 		line := fmt.Sprintf("%-9s  %-7s  %-15s  %s\n", phase, step.Do, step.Reason, step.Message)
 		switch step.Do {
+		case Spawn:
+			if !s.noSpawn {
+				break
+			}
+			fallthrough
 		case Wait, Acquire, Evict, Count, Take, Look, Hook:
 			if line != s.shown {
 				s.out.WriteString(line)

@@ -51,6 +51,9 @@ type bed struct {
 	api         *kube.Client
 	kubeconfig  string
 
+	goesOn bool // the drain is not ended when the node is drained
+	told   chan drain.Progress
+
 	mu        sync.Mutex
 	evictions map[string]int
 	last      drain.Progress
@@ -65,7 +68,7 @@ func newBed(t *testing.T) *bed {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
 	t.Cleanup(cancel)
 	ns := fmt.Sprintf("d%d", serial.Add(1))
-	b := &bed{T: t, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1)}
+	b := &bed{T: t, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1), told: make(chan drain.Progress, 1000)}
 	b.must(shared.AddNamespace(ctx, ns))
 	for _, n := range []string{b.node, b.other} {
 		b.must(shared.AddNode(ctx, n))
@@ -125,15 +128,30 @@ func (b *bed) start(change ...func(*drain.Config, *drain.Options)) {
 	}
 	d, err := drain.New(cfg)
 	b.must(err)
+	ctx, cancel := context.WithCancelCause(b.ctx)
 	go func() {
-		b.done <- d.Run(b.ctx, opts, func(p drain.Progress) {
+		err := d.Run(ctx, opts, func(p drain.Progress) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.last = p
 			b.texts = append(b.texts, p.Summary)
+			switch {
+			case b.goesOn:
+				b.told <- p
+			case p.Drained:
+				cancel(errDrained)
+			}
 		})
+		cancel(nil)
+		if errors.Is(err, errDrained) {
+			err = nil
+		}
+		b.done <- err
 	}()
 }
+
+// errDrained ends a drain that has done what its test wants of it.
+var errDrained = errors.New("drained")
 
 // drained waits until the node is.
 func (b *bed) drained() drain.Progress {
@@ -159,6 +177,21 @@ func (b *bed) drained() drain.Progress {
 		b.Errorf("the totals %v do not add up to the %d pods that were seen", b.last.Report.Totals, len(b.last.Report.Pods))
 	}
 	return b.last
+}
+
+// progress waits until ok says so of one, which may be over already.
+func (b *bed) progress(what string, ok func(drain.Progress) bool) drain.Progress {
+	b.Helper()
+	for {
+		select {
+		case p := <-b.told:
+			if ok(p) {
+				return p
+			}
+		case <-b.ctx.Done():
+			b.Fatalf("waited until %s", what)
+		}
+	}
 }
 
 // blocked waits until a pod is blocked for the reason.

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rebootd.dev/drain"
+	"rebootd.dev/test/cluster"
 )
 
 // reportOf reads the report on the Node.
@@ -66,6 +69,34 @@ func TestReportOfTheBlastRadius(t *testing.T) {
 		if strings.HasPrefix(p.Name, "moves-") && p.To != other {
 			t.Errorf("%s was relocated to %q", p.Name, p.To)
 		}
+	}
+}
+
+// Pods that come to a drained node while a hook holds the order up have left before the
+// reboot is ordered.
+func TestPodsThatComeBeforeTheOrder(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	dir := t.TempDir()
+	runs, goes := filepath.Join(dir, "runs"), filepath.Join(dir, "goes")
+	hooks := filepath.Join(dir, "pre-reboot.d")
+	b.must(os.Mkdir(hooks, 0o755))
+	b.must(os.WriteFile(filepath.Join(hooks, "10-waits"), fmt.Appendf(nil, "#!/bin/sh\n[ $1 = do ] || exit 0\ntouch %s\nuntil [ -e %s ]; do sleep 0.05; done\n", runs, goes), 0o755))
+	m := b.machine("--hooks=" + dir)
+	ns := b.prefix
+	b.must(shared.AddNamespace(b.ctx, ns))
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	b.eventually("the hook runs", func() bool { _, err := os.Stat(runs); return err == nil })
+	spec := cluster.PodSpec()
+	spec.NodeName = m.Name
+	_, err := shared.Client.CoreV1().Pods(ns).Create(b.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "late"}, Spec: spec}, metav1.CreateOptions{})
+	b.must(err)
+	b.eventually("the daemon has seen the pod", func() bool { return b.metric(m, `rebootd_drain_pods{state="drained"}`) == "1" })
+	b.must(os.WriteFile(goes, nil, 0o644))
+	r := b.reportOf(b.rebooted(m, before))
+	if len(r.Pods) != 1 || r.Pods[0].Name != "late" || r.Pods[0].Outcome != drain.Drained {
+		t.Errorf("the report has %+v", r.Pods)
 	}
 }
 

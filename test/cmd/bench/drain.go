@@ -148,7 +148,14 @@ func drainNode(ctx context.Context, c *cluster.Cluster, dir, node string) error 
 	if err := patchNode(ctx, c, node, `{"spec":{"unschedulable":true}}`); err != nil {
 		return err
 	}
-	return d.Run(ctx, drain.Options{ID: node}, func(drain.Progress) {})
+	until, done := context.WithCancel(ctx)
+	defer done()
+	_ = d.Run(until, drain.Options{ID: node}, func(p drain.Progress) {
+		if p.Drained {
+			done()
+		}
+	})
+	return context.Cause(ctx)
 }
 
 // timeline is what a watch has seen of pods.
