@@ -35,7 +35,7 @@ type Locker interface {
 	Acquire(ctx context.Context, ask lock.Ask, waiting func(lock.Waiting)) (slot string, err error)
 	Keep(ctx context.Context, paused func(why string)) error
 	Fence(ctx context.Context) error
-	Release(ctx context.Context, next string) error
+	Release(ctx context.Context, next lock.Line) error
 	Holders(ctx context.Context) ([]lock.Holder, error)
 }
 

@@ -189,7 +189,7 @@ func (d *Daemon) release(step decide.Step) {
 			}
 		}
 		if slot {
-			if err := d.Lock.Release(ctx, d.successor(ctx, zone)); err != nil {
+			if err := d.Lock.Release(ctx, d.line(ctx, zone)); err != nil {
 				return nil, fmt.Errorf("release the slot %s: %w", name, err)
 			}
 		}

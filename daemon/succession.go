@@ -42,16 +42,17 @@ func zoneOf(label string, labels map[string]string) string {
 	return label
 }
 
-// successor finds who is to have the slot next. That it cannot be found out keeps
-// no slot from being given up: then nobody is named.
-func (d *Daemon) successor(ctx context.Context, zone string) string {
+// line finds who is to have the slot next. That it cannot be found out keeps no slot
+// from being given up: then nobody is named.
+func (d *Daemon) line(ctx context.Context, zone string) lock.Line {
 	var waiting []decide.Candidate
+	at := d.now()
 	opts := metav1.ListOptions{Limit: nodePage}
 	for {
 		list, err := d.API.ListNodeMetadata(ctx, opts)
 		if err != nil {
 			d.Log.Warn().Err(fmt.Errorf("list the Nodes to find who is next: %w", err)).Msg("gives up the slot without naming anybody")
-			return ""
+			return lock.Line{}
 		}
 		for _, n := range list.Items {
 			record := n.Annotations[OperationAnnotation]
@@ -67,7 +68,10 @@ func (d *Daemon) successor(ctx context.Context, zone string) string {
 			}
 		}
 		if opts.Continue = list.Continue; opts.Continue == "" {
-			return decide.Successor(waiting, zone)
+			if next := decide.Successor(waiting, zone); next != "" {
+				return lock.Line{Nodes: []string{next}, At: at}
+			}
+			return lock.Line{}
 		}
 	}
 }

@@ -74,8 +74,11 @@ func (l *Lock) Find(ctx context.Context, ask Ask) (slot string, held bool, err e
 		return "", false, err
 	}
 	if ask.Begun {
-		_, err := l.takeCompanions(ctx)
-		return lease.Name, err == nil, err
+		if _, err := l.takeCompanions(ctx); err != nil {
+			return "", false, err
+		}
+		l.setMay()
+		return lease.Name, true, nil
 	}
 	slot, err = l.settle(ctx, v, lease)
 	return slot, slot != "", err
@@ -91,7 +94,7 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 			continue
 		}
 		if uid := lease.Annotations[HolderUIDAnnotation]; uid != "" && l.getAsk().UID != "" && uid != string(l.getAsk().UID) {
-			if err := l.release(ctx, lease, ""); err != nil {
+			if err := l.release(ctx, lease, Line{}); err != nil {
 				return nil, fmt.Errorf("give up the slot of an earlier Node of the same name: %w", err)
 			}
 			continue
@@ -100,10 +103,10 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 	}
 	if len(ours) == 0 {
 		l.setHeld(nil)
-		return nil, nil
+		return nil, l.releaseCompanions(ctx, v)
 	}
 	for _, lease := range ours[1:] {
-		if err := l.release(ctx, lease, ""); err != nil {
+		if err := l.release(ctx, lease, Line{}); err != nil {
 			return nil, fmt.Errorf("give up a second slot: %w", err)
 		}
 	}
@@ -167,8 +170,6 @@ func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
 		return "", fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, err)
 	}
 	defer w.Stop()
-	check := time.NewTimer(l.deadCheck())
-	defer check.Stop()
 	try := time.NewTimer(0)
 	try.Stop()
 	defer try.Stop()
@@ -182,12 +183,6 @@ func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
 		select {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
-		case <-check.C:
-			name, again, err := l.reclaim(ctx, v)
-			if err != nil || name != "" {
-				return name, err
-			}
-			check.Reset(again)
 		case <-try.C:
 			name, err := l.take(ctx, v)
 			if err != nil || name != "" {
@@ -211,11 +206,9 @@ func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
 const (
 	// herd is the time over which the waiting nodes spread when a slot is free.
 	herd = 100 * time.Millisecond
-	// keptFor is how long a free slot is left to the one that is to have it next, by
-	// each waiter's own clock.
-	keptFor = 5 * time.Second
-	// keptHerd is the time over which they spread after that: all know it at once.
-	keptHerd = 5 * time.Second
+	// perPlace is how much longer each place in the line waits, by each waiter's own
+	// clock.
+	perPlace = time.Second
 )
 
 // mayTake says whether this node may try for a slot, and in how long.
@@ -228,13 +221,9 @@ func (v *view) mayTake(now time.Time) (time.Duration, bool) {
 	}
 	best, ok := time.Duration(0), false
 	for _, i := range v.free() {
-		var wait time.Duration
-		switch next := v.next(i); {
-		case next == v.lock.cfg.Node:
-		case next == "":
-			wait = rand.N(herd)
-		default:
-			wait = v.freeSince[i].Add(keptFor).Sub(now) + rand.N(keptHerd)
+		wait := v.opens(i).Sub(now)
+		if place, of := v.place(i); place == of {
+			wait += rand.N(herd)
 		}
 		if wait = max(0, wait); !ok || wait < best {
 			best, ok = wait, true
@@ -252,7 +241,7 @@ func (l *Lock) take(ctx context.Context, v *view) (string, error) {
 			return "", nil
 		}
 		name := l.slotName(i)
-		lease, err := l.applyHeld(ctx, name, time.Now(), guard{}, false)
+		lease, err := l.applyHeld(ctx, name, time.Now(), guard{})
 		if isRefused(err) {
 			now, getErr := l.get(ctx, name)
 			switch {
@@ -265,9 +254,12 @@ func (l *Lock) take(ctx context.Context, v *view) (string, error) {
 				v.see(watch.Modified, now)
 				continue
 			}
-			// Nobody holds it, and yet another manager owns the field: a person has
-			// emptied it. Take it from them if it is still so.
-			if lease, err = l.applyHeld(ctx, name, time.Now(), guard{now.UID, now.ResourceVersion}, true); isRefused(err) {
+			// Nobody holds it, and yet another manager owns a field: a person has cleared
+			// it.
+			if err = l.clean(ctx, now); err == nil {
+				lease, err = l.applyHeld(ctx, name, time.Now(), guard{})
+			}
+			if isRefused(err) {
 				continue
 			}
 		}
@@ -291,7 +283,7 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease)
 			return "", err
 		}
 		if len(fresh.holders()) > l.cfg.Slots {
-			return "", errors.Join(errTooMany, l.Release(ctx, ""))
+			return "", errors.Join(errTooMany, l.Release(ctx, Line{}))
 		}
 	}
 	ok, err := l.takeCompanions(ctx)
@@ -299,8 +291,9 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease)
 		return "", err
 	}
 	if !ok {
-		return "", l.Release(ctx, "")
+		return "", l.Release(ctx, Line{})
 	}
+	l.setMay()
 	return lease.Name, nil
 }
 

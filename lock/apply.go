@@ -28,6 +28,8 @@ type appliedMeta struct {
 	UID             types.UID         `json:"uid,omitempty"`
 	ResourceVersion string            `json:"resourceVersion,omitempty"`
 	Annotations     map[string]string `json:"annotations,omitempty"`
+	// OwnerReferences have the garbage collector delete the Lease with the Node.
+	OwnerReferences []metav1.OwnerReference `json:"ownerReferences,omitempty"`
 }
 
 type appliedSpec struct {
@@ -37,22 +39,31 @@ type appliedSpec struct {
 	RenewTime            *metav1.MicroTime `json:"renewTime,omitempty"`
 }
 
+// owner is this node's Node.
+func (l *Lock) owner() []metav1.OwnerReference {
+	uid := l.getAsk().UID
+	if uid == "" {
+		return nil
+	}
+	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: l.cfg.Node, UID: uid}}
+}
+
 // applyHeld says that the slot is ours since acquired. It sets held on success.
-func (l *Lock) applyHeld(ctx context.Context, name string, acquired time.Time, g guard, force bool) (*coordinationv1.Lease, error) {
+func (l *Lock) applyHeld(ctx context.Context, name string, acquired time.Time, g guard) (*coordinationv1.Lease, error) {
 	since, now := metav1.NewMicroTime(acquired), metav1.NewMicroTime(time.Now())
 	annotations := map[string]string{SchemaAnnotation: strconv.Itoa(schema)}
 	if uid := l.getAsk().UID; uid != "" {
 		annotations[HolderUIDAnnotation] = string(uid)
 	}
 	lease, err := l.apply(ctx, applied{
-		Metadata: appliedMeta{Name: name, UID: g.uid, ResourceVersion: g.resourceVersion, Annotations: annotations},
+		Metadata: appliedMeta{Name: name, UID: g.uid, ResourceVersion: g.resourceVersion, Annotations: annotations, OwnerReferences: l.owner()},
 		Spec: &appliedSpec{
 			HolderIdentity:       l.cfg.Node,
 			LeaseDurationSeconds: int32(l.cfg.Duration / time.Second),
 			AcquireTime:          &since,
 			RenewTime:            &now,
 		},
-	}, force)
+	}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -86,31 +97,55 @@ func (l *Lock) apply(ctx context.Context, a applied, force bool) (*coordinationv
 	return lease, nil
 }
 
-// vacate frees a slot on the condition that it has not changed since it was read,
-// and names the node that is to have it next, "" for none. It is a plain patch: an
-// apply would leave behind what another manager says, too, and would own the name
-// of the next for ever.
-func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next string) error {
-	// Nothing of ours is left, so that the account of who has said what does not grow
-	// with each node that has held the slot.
-	annotations := map[string]any{NextAnnotation: nil, HolderUIDAnnotation: nil, SchemaAnnotation: nil}
-	if next != "" {
-		annotations[NextAnnotation] = next
+// vacate frees a slot that is ours, on the condition that it has not changed since
+// it was read, and says who is next. It is a plain patch: an apply would leave
+// behind what another manager says, too, and would own the line for ever.
+func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next Line) error {
+	annotations := map[string]any{ReleasedByAnnotation: nil}
+	if l.mayUse() {
+		annotations[ReleasedByAnnotation] = l.cfg.Node
 	}
-	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": lease.UID, "resourceVersion": lease.ResourceVersion, "annotations": annotations},
-		"spec":     map[string]any{"holderIdentity": nil, "acquireTime": nil, "renewTime": nil, "leaseDurationSeconds": nil},
-	})
-	if err != nil {
-		return fmt.Errorf("encode the patch of the Lease %s: %w", lease.Name, err)
+	if err := next.annotate(annotations); err != nil {
+		return fmt.Errorf("encode the line of the Lease %s: %w", lease.Name, err)
 	}
-	if l.cfg.DryRun {
-		return nil
-	}
-	if _, err := l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body); err != nil {
+	if err := l.empty(ctx, lease, annotations); err != nil {
 		return fmt.Errorf("give up the Lease %s/%s: %w", l.cfg.Namespace, lease.Name, err)
 	}
 	return nil
+}
+
+// empty leaves nothing of what was said of a slot, so that the account of who has
+// said what does not grow with each node that has held it; but these annotations.
+func (l *Lock) empty(ctx context.Context, lease *coordinationv1.Lease, annotations map[string]any) error {
+	annotations[HolderUIDAnnotation], annotations[SchemaAnnotation] = nil, nil
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"uid": lease.UID, "resourceVersion": lease.ResourceVersion, "annotations": annotations, "ownerReferences": nil,
+		},
+		"spec": map[string]any{"holderIdentity": nil, "acquireTime": nil, "renewTime": nil, "leaseDurationSeconds": nil},
+	})
+	if err != nil || l.cfg.DryRun {
+		return err
+	}
+	_, err = l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body)
+	return err
+}
+
+// clean removes what is left on a slot that nobody holds and that was not given up:
+// people have cleared it. What its last holder has said would be in the way of the
+// next, and its Node is no more the owner.
+func (l *Lock) clean(ctx context.Context, lease *coordinationv1.Lease) error {
+	if err := l.empty(ctx, lease, map[string]any{ReleasedByAnnotation: nil, NextAnnotation: nil, LineAnnotation: nil}); err != nil {
+		return fmt.Errorf("clean the Lease %s/%s, which was cleared: %w", l.cfg.Namespace, lease.Name, err)
+	}
+	return nil
+}
+
+// isClean says whether nothing is left on a slot of one that has held it.
+func isClean(lease *coordinationv1.Lease) bool {
+	s, a := lease.Spec, lease.Annotations
+	return s.HolderIdentity == nil && s.AcquireTime == nil && s.RenewTime == nil && s.LeaseDurationSeconds == nil &&
+		len(lease.OwnerReferences) == 0 && a[HolderUIDAnnotation] == "" && a[SchemaAnnotation] == ""
 }
 
 // get reads a slot; nil means that it is gone.

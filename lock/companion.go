@@ -16,8 +16,9 @@ import (
 // and drops the field with the last that says it. So the API server counts them.
 //
 // A companion is taken after the slot and given up before it: who says a value
-// holds a slot. A value that nobody with a slot can have said is left over, of a
-// holder that is gone, and is replaced.
+// holds a slot. A zone that nobody with a slot can have said is left over, of a
+// holder that is gone, and is replaced. The name of a control-plane node is never:
+// it is that node's own, and goes with its Node.
 type companion struct {
 	lease string
 	value string
@@ -57,10 +58,12 @@ func (v *view) companion(c companion) string {
 
 // leftOver says whether a companion's value cannot be that of a slot's holder
 // other than this node.
-func (v *view) leftOver(c companion, value string) bool {
+func (v *view) leftOver(c companion) bool {
+	if c.isHolder {
+		return false
+	}
 	for _, lease := range v.leases {
-		h := holderOf(lease)
-		if h != "" && h != v.lock.cfg.Node && (!c.isHolder || h == value) {
+		if h := holderOf(lease); h != "" && h != v.lock.cfg.Node {
 			return false
 		}
 	}
@@ -71,7 +74,7 @@ func (v *view) leftOver(c companion, value string) bool {
 // a slot now.
 func (v *view) barred() (companion, string, bool) {
 	for _, c := range v.lock.companions() {
-		if has := v.companion(c); has != "" && has != c.value && !v.leftOver(c, has) {
+		if has := v.companion(c); has != "" && has != c.value && !v.leftOver(c) {
 			return c, has, true
 		}
 	}
@@ -84,6 +87,9 @@ func (l *Lock) applyCompanion(ctx context.Context, c companion, over *coordinati
 	a := applied{
 		Metadata: appliedMeta{Name: c.lease, Annotations: map[string]string{SchemaAnnotation: strconv.Itoa(schema)}},
 		Spec:     &appliedSpec{HolderIdentity: c.value},
+	}
+	if c.isHolder {
+		a.Metadata.OwnerReferences = l.owner()
 	}
 	if over != nil {
 		a.Metadata.UID, a.Metadata.ResourceVersion = over.UID, over.ResourceVersion
@@ -105,7 +111,7 @@ func (l *Lock) takeCompanions(ctx context.Context) (bool, error) {
 				return false, listErr
 			}
 			has := v.companions[c.lease]
-			if has == nil || !v.leftOver(c, holderOf(has)) || tooNew(has) {
+			if has == nil || !v.leftOver(c) || tooNew(has) {
 				return false, nil
 			}
 			if err = l.applyCompanion(ctx, c, has); isRefused(err) {

@@ -25,13 +25,16 @@ func (l *Lock) Fence(ctx context.Context) error {
 		return &PausedError{why}
 	}
 	if err := l.confirm(ctx); err != nil {
+		if errors.Is(err, ErrLost) {
+			l.leave(ctx)
+		}
 		return err
 	}
 	for _, c := range l.companions() {
 		err := l.applyCompanion(ctx, c, nil)
 		if isRefused(err) {
 			// Without it the slot is of no use to us, and may be to others.
-			if err := l.Release(ctx, ""); err != nil {
+			if err := l.Release(ctx, Line{}); err != nil {
 				return err
 			}
 			return &LostError{Slot: c.lease, How: "is held by another", Holder: v.companion(c)}
@@ -41,6 +44,18 @@ func (l *Lock) Fence(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// leave gives up what went with a slot that is lost. Failing that, the next look for
+// a slot does.
+func (l *Lock) leave(ctx context.Context) {
+	v, err := l.list(ctx)
+	if err == nil {
+		err = l.releaseCompanions(ctx, v)
+	}
+	if err != nil && ctx.Err() == nil {
+		l.cfg.Log("a slot of %s is lost, and what goes with it is not given up yet: %v", l.cfg.Name, err)
+	}
 }
 
 // confirm applies the slot once more on the condition that it has not changed
@@ -55,7 +70,7 @@ func (l *Lock) confirm(ctx context.Context) error {
 		if was.Spec.AcquireTime != nil {
 			acquired = was.Spec.AcquireTime.Time
 		}
-		_, err := l.applyHeld(ctx, was.Name, acquired, guard{was.UID, was.ResourceVersion}, false)
+		_, err := l.applyHeld(ctx, was.Name, acquired, guard{was.UID, was.ResourceVersion})
 		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 			return err
 		}
@@ -86,6 +101,7 @@ func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
+			l.leave(ctx)
 			return lost
 		case ctx.Err() != nil:
 			return nil
@@ -160,10 +176,9 @@ func (l *Lock) check(v *view, paused func(string)) error {
 	return nil
 }
 
-// Release gives the slot up, and what goes with it. next is the node that is to
-// have it next: for a moment it is kept for that one; "" for none. It is
-// idempotent, and touches nothing of another's.
-func (l *Lock) Release(ctx context.Context, next string) error {
+// Release gives the slot up, and what goes with it. next are those for which it is
+// kept for a moment. It is idempotent, and touches nothing of another's.
+func (l *Lock) Release(ctx context.Context, next Line) error {
 	v, err := l.list(ctx)
 	if err != nil {
 		return err
@@ -177,14 +192,14 @@ func (l *Lock) Release(ctx context.Context, next string) error {
 			if err := l.release(ctx, lease, next); err != nil {
 				return err
 			}
-			next = "" // for one slot only
+			next = Line{} // for one slot only
 		}
 	}
 	l.setHeld(nil)
 	return nil
 }
 
-func (l *Lock) release(ctx context.Context, lease *coordinationv1.Lease, next string) error {
+func (l *Lock) release(ctx context.Context, lease *coordinationv1.Lease, next Line) error {
 	for {
 		err := l.vacate(ctx, lease, next)
 		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {

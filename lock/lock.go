@@ -6,17 +6,18 @@
 // A slot is taken by server-side apply with a field manager that is the node's
 // own, and without force: the API server refuses the write while another manager
 // owns the field. Taking is one request, with no look before it and no clock in
-// it; taking again what is ours already succeeds. Giving up is an apply without
-// the fields.
+// it; taking again what is ours already succeeds. Giving up is a patch that leaves
+// nothing of what the holder has said.
 //
 // A slot does not expire. acquireTime, renewTime and leaseDurationSeconds tell
-// people and tools how things stand, and decide nothing. A holder whose Node has
-// been deleted from the cluster is the one exception: a waiter takes its slot
-// (reclaim.go).
+// people and tools how things stand, and decide nothing. Nobody writes a Lease that
+// another holds. A holder whose Node has been deleted from the cluster is no
+// exception: the slot that it holds names that Node as its owner, and so the
+// garbage collector of the cluster deletes it.
 //
-// Who gives a slot up names the next one; the others leave it to that one for a
+// Who gives a slot up says who is next in line; the others leave it to those for a
 // moment, by their own clocks, so that a handoff costs a handful of requests,
-// however many wait.
+// however many wait (line.go).
 //
 // Zones, and control-plane nodes, which go one at a time, are companions of a slot:
 // Leases whose value its holders must agree on (companion.go).
@@ -54,12 +55,20 @@ const (
 	// NextAnnotation names the node for which a free slot is kept, for a moment, by
 	// the one that has given it up.
 	NextAnnotation = "rebootd.dev/next"
+	// LineAnnotation names those that come after that one, as JSON.
+	LineAnnotation = "rebootd.dev/line"
+	// ReleasedByAnnotation says that a slot was given up as it should be, and by whom:
+	// not made anew, and not cleared by people.
+	ReleasedByAnnotation = "rebootd.dev/released-by"
 	// HolderUIDAnnotation is the UID of the holder's Node: a Node that is made anew
 	// under the same name is another one.
 	HolderUIDAnnotation = "rebootd.dev/holder-uid"
 )
 
 const schema = 1
+
+// DefaultDeletedGrace is about what a reboot takes that was ordered already.
+const DefaultDeletedGrace = time.Minute
 
 // API is what the lock needs of the API server.
 type API interface {
@@ -77,13 +86,10 @@ type Config struct {
 	Name      string // the slots are the Leases Name-0 … Name-(Slots-1)
 	Slots     int
 	Node      string // the holder's identity
-	// NodeUID finds the UID of a Node, "" if there is none of that name. It is asked
-	// about a holder of which nothing has been heard for long; nil: holders are
-	// taken for alive.
-	NodeUID func(ctx context.Context, name string) (types.UID, error)
-	// ReclaimGrace is how long a holder's Node must be gone, by the waiter's own
-	// clock, before its slot is taken. 0 means DefaultReclaimGrace.
-	ReclaimGrace time.Duration
+	// DeletedGrace is how long a slot is left alone that was deleted while it was
+	// held, by the clock of a waiter that has seen it: the machine of a Node that was
+	// deleted by mistake may be down. 0 means DefaultDeletedGrace.
+	DeletedGrace time.Duration
 	// Duration is what leaseDurationSeconds says; a third of it lies between two
 	// renewals.
 	Duration time.Duration
@@ -95,7 +101,8 @@ type Config struct {
 
 // Ask is what a node says of itself when it asks for a slot.
 type Ask struct {
-	UID types.UID // of the Node
+	// UID is that of the Node. With it a slot goes when its holder's Node does.
+	UID types.UID
 	// Zone: the nodes that hold slots at the same time must share it. "" is no rule.
 	Zone string
 	// ControlPlane: of the nodes that are, only one at a time holds a slot.
@@ -145,6 +152,7 @@ type Lock struct {
 	mu   sync.Mutex
 	held *coordinationv1.Lease // as last seen when it was ours
 	ask  Ask                   // with which it was taken
+	may  bool                  // the slot that is held may be made use of
 }
 
 // New makes the lock's view for one node. It sends nothing.
@@ -157,8 +165,8 @@ func New(c Config) (*Lock, error) {
 	case c.Duration < time.Second:
 		return nil, fmt.Errorf("make a lock: duration %s, want at least 1s", c.Duration)
 	}
-	if c.ReclaimGrace == 0 {
-		c.ReclaimGrace = DefaultReclaimGrace
+	if c.DeletedGrace == 0 {
+		c.DeletedGrace = DefaultDeletedGrace
 	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}
@@ -219,6 +227,20 @@ func (l *Lock) setHeld(lease *coordinationv1.Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held = lease
+	l.may = l.may && lease != nil
+}
+
+// setMay says that the slot that is held may be made use of.
+func (l *Lock) setMay() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.may = l.held != nil
+}
+
+func (l *Lock) mayUse() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.may
 }
 
 func (l *Lock) getHeld() *coordinationv1.Lease {

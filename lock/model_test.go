@@ -36,13 +36,12 @@ const (
 	gaveZone               // of leaves
 	backZone               // of returns
 	finished
-	dead     // the machine is gone, and its Node
-	reclaims // waits, and has seen that a slot's holder is dead
+	dead // the machine is gone, and its Node
 )
 
 type modelNode struct {
 	at    step
-	slot  int8 // in took … backZone; in reclaims: which slot is dead
+	slot  int8 // in took … backZone
 	stale bool // what it has read has changed since: its guard will not hold
 }
 
@@ -82,21 +81,13 @@ func (s setting) start() model {
 	return m
 }
 
-// changed makes every other node's reads of a slot, or of the zone, old.
-func (m *model) changed(by int, slot int8) {
+// zoneChanged makes every other node's reads of the zone old.
+func (m *model) zoneChanged(by int) {
 	for j := range m.node {
-		n := &m.node[j]
-		switch {
-		case j == by:
-		case slot == nobody && n.at == mayReplace, slot != nobody && n.at == reclaims && n.slot == slot:
+		if n := &m.node[j]; j != by && n.at == mayReplace {
 			n.stale = true
 		}
 	}
-}
-
-func (m *model) setHolder(by int, slot int8, who int8) {
-	m.holder[slot] = who
-	m.changed(by, slot)
 }
 
 // applyZone is an apply without force: it succeeds if nobody says otherwise.
@@ -109,7 +100,7 @@ func (m *model) applyZone(i int, z int8) bool {
 	}
 	m.zone = z
 	m.says |= 1 << i
-	m.changed(i, nobody)
+	m.zoneChanged(i)
 	return true
 }
 
@@ -118,7 +109,7 @@ func (m *model) releaseZone(i int) {
 	if m.says == 0 {
 		m.zone = nobody
 	}
-	m.changed(i, nobody)
+	m.zoneChanged(i)
 }
 
 // others says whether another node holds a slot.
@@ -161,8 +152,6 @@ func (s setting) next(m model, f func(fair bool, n model)) {
 				if m.holder[m.node[i].slot] != int8(i) {
 					n.node[i] = modelNode{}
 				}
-			case reclaims:
-				n.node[i] = modelNode{}
 			case gaveZone:
 				n.node[i].at = leaves
 			case backZone:
@@ -182,8 +171,14 @@ func (s setting) next(m model, f func(fair bool, n model)) {
 		if m.clears > 0 && h != nobody && m.node[h].at != down {
 			n := m
 			n.clears--
-			n.setHolder(nobody, int8(slot), nobody)
+			n.holder[slot] = nobody
 			f(false, n)
+		}
+		// The garbage collector deletes what a Node that is gone has owned.
+		if h != nobody && m.node[h].at == dead && s.bug != "no owner" {
+			n := m
+			n.holder[slot] = nobody
+			f(true, n)
 		}
 	}
 }
@@ -196,31 +191,13 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 	switch at.at {
 	case waits:
 		for slot, h := range m.holder {
-			slot := int8(slot)
-			switch {
-			case h == nobody && slot < s.slots[i]:
+			if slot := int8(slot); h == nobody && slot < s.slots[i] {
 				do(func(m *model, n *modelNode) {
-					m.setHolder(i, slot, me)
+					m.holder[slot] = me
 					*n = modelNode{at: took, slot: slot}
 				})
-			case h != nobody && m.node[h].at == dead && (slot < s.slots[i] || s.bug != "leaves dead holders above its slots"):
-				do(func(_ *model, n *modelNode) { *n = modelNode{at: reclaims, slot: slot} })
 			}
 		}
-	case reclaims:
-		do(func(m *model, n *modelNode) {
-			if n.stale && s.bug != "reclaims without a precondition" {
-				*n = modelNode{}
-				return
-			}
-			if n.slot >= s.slots[i] && s.bug != "leaves dead holders above its slots" {
-				m.setHolder(i, n.slot, nobody)
-				*n = modelNode{}
-				return
-			}
-			m.setHolder(i, n.slot, me)
-			*n = modelNode{at: took, slot: n.slot}
-		})
 	case took:
 		do(func(m *model, n *modelNode) {
 			n.at = counted
@@ -249,7 +226,7 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 				return
 			}
 			m.zone, m.says = s.zones[i], 1<<i
-			m.changed(i, nobody)
+			m.zoneChanged(i)
 			n.at, n.stale = inside, false
 		})
 	case inside:
@@ -271,7 +248,7 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 	case gaveZone, backZone:
 		do(func(m *model, n *modelNode) {
 			if mine {
-				m.setHolder(i, n.slot, nobody)
+				m.holder[n.slot] = nobody
 			}
 			*n = modelNode{at: map[step]step{gaveZone: waits, backZone: finished}[at.at]}
 		})
@@ -400,8 +377,7 @@ func TestModel(t *testing.T) {
 func TestModelFindsFaults(t *testing.T) {
 	for bug, in := range map[string]string{
 		"no fence":                               "one slot",
-		"reclaims without a precondition":        "one slot",
-		"leaves dead holders above its slots":    "one slot and two, mixed",
+		"no owner":                               "one slot and two, mixed",
 		"does not count again":                   "three slots are lowered to two",
 		"takes any zone for left over":           "two slots, two zones",
 		"replaces a zone without a precondition": "two slots, two zones",

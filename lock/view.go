@@ -20,8 +20,8 @@ type view struct {
 	companions map[string]*coordinationv1.Lease
 
 	freeSince map[int]time.Time // when a slot was first seen free, as it is now
-	heard     map[int]time.Time // when a slot last changed
-	goneSince map[int]time.Time // when its holder's Node was first seen to be gone
+	// goneUntil is until when a slot is left alone that was deleted while it was held.
+	goneUntil map[int]time.Time
 }
 
 func (l *Lock) list(ctx context.Context) (*view, error) {
@@ -31,7 +31,7 @@ func (l *Lock) list(ctx context.Context) (*view, error) {
 	}
 	v := &view{
 		lock: l, version: list.ResourceVersion, leases: map[int]*coordinationv1.Lease{}, companions: map[string]*coordinationv1.Lease{},
-		freeSince: map[int]time.Time{}, heard: map[int]time.Time{}, goneSince: map[int]time.Time{},
+		freeSince: map[int]time.Time{}, goneUntil: map[int]time.Time{},
 	}
 	for i := range list.Items {
 		v.see(watch.Added, &list.Items[i])
@@ -53,17 +53,19 @@ func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
 	if !ok {
 		return false
 	}
-	now := time.Now()
-	v.heard[i] = now
-	delete(v.goneSince, i)
+	now, was := time.Now(), v.leases[i]
+	delete(v.goneUntil, i)
 	if kind == watch.Deleted {
 		delete(v.leases, i)
 		v.freeSince[i] = now
+		if was != nil && holderOf(was) != "" {
+			v.goneUntil[i] = now.Add(v.lock.cfg.DeletedGrace)
+		}
 		return true
 	}
 	if holderOf(lease) != "" {
 		delete(v.freeSince, i)
-	} else if v.freeSince[i].IsZero() || v.next(i) != lease.Annotations[NextAnnotation] {
+	} else if v.freeSince[i].IsZero() || !slices.Equal(lineOf(was).Nodes, lineOf(lease).Nodes) {
 		v.freeSince[i] = now
 	}
 	v.leases[i] = lease
@@ -91,12 +93,23 @@ func (v *view) free() []int {
 	return out
 }
 
-// next is the node for which a slot is kept, "" if it is for none.
-func (v *view) next(i int) string {
-	if lease := v.leases[i]; lease != nil {
-		return lease.Annotations[NextAnnotation]
+// place is this node's place in the line for a slot, and how long that is.
+func (v *view) place(i int) (place, of int) {
+	nodes := lineOf(v.leases[i]).Nodes
+	if at := slices.Index(nodes, v.lock.cfg.Node); at >= 0 {
+		return at, len(nodes)
 	}
-	return ""
+	return len(nodes), len(nodes)
+}
+
+// opens is when a free slot may be taken by this node, but for the spread.
+func (v *view) opens(i int) time.Time {
+	place, _ := v.place(i)
+	at := v.freeSince[i].Add(time.Duration(place) * perPlace)
+	if gone := v.goneUntil[i]; gone.After(at) {
+		at = gone
+	}
+	return at
 }
 
 // open are the free slots that this node may take now: those that are kept for it
@@ -104,10 +117,12 @@ func (v *view) next(i int) string {
 func (v *view) open(now time.Time) []int {
 	var out []int
 	for _, i := range v.free() {
-		switch next := v.next(i); {
-		case next == v.lock.cfg.Node:
+		if now.Before(v.opens(i)) {
+			continue
+		}
+		if place, of := v.place(i); place == 0 && of > 0 {
 			out = slices.Insert(out, 0, i)
-		case next == "" || !now.Before(v.freeSince[i].Add(keptFor)):
+		} else {
 			out = append(out, i)
 		}
 	}
@@ -176,8 +191,8 @@ func (v *view) waiting() Waiting {
 		w.Barred = fmt.Sprintf("%s is held by %s", c.lease, has)
 	}
 	for _, i := range v.free() {
-		if next := v.next(i); next != "" && next != v.lock.cfg.Node {
-			w.Kept = next
+		if line := lineOf(v.leases[i]).Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
+			w.Kept = line[0]
 		}
 	}
 	return w

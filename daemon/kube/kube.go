@@ -135,18 +135,6 @@ func (c *Client) ListNodeMetadata(ctx context.Context, opts metav1.ListOptions) 
 	return out, err
 }
 
-// GetNodeUID finds the UID of a Node, "" if there is none of that name.
-func (c *Client) GetNodeUID(ctx context.Context, name string) (types.UID, error) {
-	n, err := c.GetNode(ctx, name)
-	if apierrors.IsNotFound(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return n.UID, nil
-}
-
 // WatchNodes watches Nodes until the server or ctx ends it.
 func (c *Client) WatchNodes(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	return c.watch(ctx, c.core, "nodes", "", opts)

@@ -42,7 +42,10 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (int, error) {
 	ctx := context.Background()
-	c, err := cluster.Start(ctx, cluster.Options{})
+	// Some distributions have this plugin on: who changes an object's owner must be
+	// allowed to delete it.
+	plugin := map[string][]string{"kube-apiserver": {"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"}}
+	c, err := cluster.Start(ctx, cluster.Options{Args: plugin})
 	if err != nil {
 		return 1, err
 	}
@@ -192,7 +195,7 @@ func TestNeverMoreHoldersThanSlots(t *testing.T) {
 							t.Error(err)
 						}
 						inside.Add(-1)
-						if err := l.Release(b.ctx, ""); err != nil {
+						if err := l.Release(b.ctx, lock.Line{}); err != nil {
 							t.Error(err)
 						}
 					}
@@ -220,13 +223,16 @@ func TestRecovery(t *testing.T) {
 		t.Errorf("Acquire took %q, want the slot that is held already, %q", got, slot)
 	}
 	b.must(again.Fence(b.ctx))
-	b.must(again.Release(b.ctx, ""))
-	b.must(again.Release(b.ctx, "")) // idempotent
+	b.must(again.Release(b.ctx, lock.Line{}))
+	b.must(again.Release(b.ctx, lock.Line{})) // idempotent
 	if h := holder(b.lease(slot)); h != "" {
 		t.Errorf("released, and held by %q", h)
 	}
-	if n := len(b.lease(slot).ManagedFields); n != 0 {
-		t.Errorf("released, and %d managers still have something to say", n)
+	if fields := b.lease(slot).ManagedFields; len(fields) > 1 || len(fields) == 1 && fields[0].Operation != metav1.ManagedFieldsOperationUpdate {
+		t.Errorf("released, and these still have something to say: %v", fields)
+	}
+	if by := b.lease(slot).Annotations[lock.ReleasedByAnnotation]; by != "a" {
+		t.Errorf("released by %q", by)
 	}
 }
 
@@ -240,11 +246,11 @@ func TestFewerSlots(t *testing.T) {
 	third := b.lock("c", 1)
 	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
 	defer cancel()
-	b.must(first.Release(b.ctx, "")) // whichever slot that was
+	b.must(first.Release(b.ctx, lock.Line{})) // whichever slot that was
 	if slot, err := third.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err == nil {
 		t.Errorf("took %s while another slot is held, and there is only one now", slot)
 	}
-	b.must(second.Release(b.ctx, ""))
+	b.must(second.Release(b.ctx, lock.Line{}))
 	b.acquire(third)
 }
 
@@ -320,7 +326,7 @@ func TestReleaseWhatAnotherSaysToo(t *testing.T) {
 	if err := l.Fence(b.ctx); err != nil {
 		t.Errorf("our name stands, and the fence says: %v", err)
 	}
-	b.must(l.Release(b.ctx, ""))
+	b.must(l.Release(b.ctx, lock.Line{}))
 	if h := holder(b.lease(slot)); h != "" {
 		t.Errorf("released, and held by %q", h)
 	}
@@ -337,7 +343,7 @@ func TestLongNames(t *testing.T) {
 	if _, err := second.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err == nil {
 		t.Error("two nodes hold one slot")
 	}
-	b.must(first.Release(b.ctx, ""))
+	b.must(first.Release(b.ctx, lock.Line{}))
 	b.acquire(second)
 }
 
@@ -346,7 +352,7 @@ func TestNewerSchema(t *testing.T) {
 	b := newBed(t)
 	l := b.lock("a", 1)
 	slot := b.acquire(l)
-	b.must(l.Release(b.ctx, ""))
+	b.must(l.Release(b.ctx, lock.Line{}))
 	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/schema":"2"}}}`)
 	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
 	defer cancel()
@@ -365,8 +371,8 @@ func TestSlotsAreLoweredWhileHeld(t *testing.T) {
 	for _, l := range old {
 		slots[b.acquire(l)] = l
 	}
-	b.must(slots[b.name+"-0"].Release(b.ctx, ""))
-	b.must(slots[b.name+"-1"].Release(b.ctx, ""))
+	b.must(slots[b.name+"-0"].Release(b.ctx, lock.Line{}))
+	b.must(slots[b.name+"-1"].Release(b.ctx, lock.Line{}))
 	var inside, most atomic.Int64
 	inside.Store(1) // slot 2
 	var wg sync.WaitGroup
@@ -384,7 +390,7 @@ func TestSlotsAreLoweredWhileHeld(t *testing.T) {
 				b.Error(err)
 			}
 			inside.Add(-1)
-			if err := l.Release(b.ctx, ""); err != nil {
+			if err := l.Release(b.ctx, lock.Line{}); err != nil {
 				b.Error(err)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,8 +60,8 @@ func (b *bed) gets(ch <-chan string) string {
 	}
 }
 
-// A slot goes at once to the one that is named; others wait a while, and then it
-// is anybody's.
+// A slot goes at once to the first in the line; one that does not take it costs a
+// second, and after the last it is anybody's.
 func TestSuccession(t *testing.T) {
 	b := newBed(t)
 	a := b.lock("a", 1)
@@ -75,7 +76,7 @@ func TestSuccession(t *testing.T) {
 	ch, waiting := b.ask(next, lock.Ask{})
 	b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
 	released := time.Now()
-	b.must(a.Release(b.ctx, "next"))
+	b.must(a.Release(b.ctx, lock.Line{Nodes: []string{"next"}}))
 	b.gets(ch)
 	if took := time.Since(released); took > time.Second {
 		t.Errorf("handed over after %s", took)
@@ -85,8 +86,20 @@ func TestSuccession(t *testing.T) {
 			t.Error("another got the slot, too")
 		}
 	}
+	second := b.lock("second", 1)
+	ch, waiting = b.ask(second, lock.Ask{})
+	b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
 	released = time.Now()
-	b.must(next.Release(b.ctx, "dead"))
+	b.must(next.Release(b.ctx, lock.Line{Nodes: []string{"dead", "second", "third"}, At: released}))
+	b.gets(ch)
+	if took := time.Since(released); took < 900*time.Millisecond || took > 2*time.Second {
+		t.Errorf("after a dead successor the slot went on after %s, want 1 s", took)
+	}
+	if line := second.Line(); !slices.Equal(line.Nodes, []string{"dead", "third"}) || !line.At.Equal(released) {
+		t.Errorf("the line was %v", line)
+	}
+	released = time.Now()
+	b.must(second.Release(b.ctx, lock.Line{Nodes: []string{"dead"}}))
 	b.eventually("one of the others has it", func() bool {
 		n := 0
 		for _, ch := range others {
@@ -94,8 +107,8 @@ func TestSuccession(t *testing.T) {
 		}
 		return n > 0
 	})
-	if took := time.Since(released); took < 4*time.Second || took > 12*time.Second {
-		t.Errorf("after a dead successor the slot went on after %s, want 5 to 10 s", took)
+	if took := time.Since(released); took < 900*time.Millisecond || took > 3*time.Second {
+		t.Errorf("after a dead successor the slot went on after %s, want 1 to 2 s", took)
 	}
 }
 

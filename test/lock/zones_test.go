@@ -26,16 +26,16 @@ func TestZones(t *testing.T) {
 	ch, waiting := b.ask(three, zone("zone"))
 	b.eventually("the waiter knows why", func() bool { return strings.Contains(waiting().String(), "-zone is held by zone=a") })
 	b.must(one.Fence(b.ctx))
-	b.must(one.Release(b.ctx, ""))
+	b.must(one.Release(b.ctx, lock.Line{}))
 	if len(ch) > 0 {
 		t.Error("a node of another zone got a slot")
 	}
-	b.must(two.Release(b.ctx, ""))
+	b.must(two.Release(b.ctx, lock.Line{}))
 	b.gets(ch)
 	if err := three.Fence(b.ctx); err != nil {
 		t.Errorf("Fence: %v", err)
 	}
-	b.must(three.Release(b.ctx, ""))
+	b.must(three.Release(b.ctx, lock.Line{}))
 	if n := len(b.lease(b.name + "-zone").ManagedFields); n != 0 {
 		t.Errorf("all have released, and %d managers still say something of the zone", n)
 	}
@@ -90,7 +90,7 @@ func TestZonesNeverMix(t *testing.T) {
 					delete(inside, z)
 				}
 				mu.Unlock()
-				if err := l.Release(b.ctx, ""); err != nil {
+				if err := l.Release(b.ctx, lock.Line{}); err != nil {
 					b.Error(err)
 				}
 			}
@@ -116,7 +116,7 @@ func TestOneControlPlaneNodeAtATime(t *testing.T) {
 	if len(ch) > 0 {
 		t.Error("two control-plane nodes hold slots")
 	}
-	b.must(one.Release(b.ctx, ""))
+	b.must(one.Release(b.ctx, lock.Line{}))
 	b.gets(ch)
 }
 

@@ -109,7 +109,7 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 			next = (next + 1) % n
 		}
 		released := time.Now()
-		if err := locks[holder].Release(ctx, fmt.Sprintf("%s-%d", name, next)); err != nil {
+		if err := locks[holder].Release(ctx, lock.Line{Nodes: []string{fmt.Sprintf("%s-%d", name, next)}}); err != nil {
 			return "", err
 		}
 		select {
