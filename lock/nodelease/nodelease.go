@@ -8,6 +8,10 @@
 // The lease is how long we promise that the node needs no help: a node that does
 // not come back within its duration is fenced by those whose job that is.
 //
+// Claims are judged and dated by the API server's time, as far as it is known from its
+// answers: a node whose own clock is wrong neither takes another's claim for lapsed
+// nor makes one that nobody believes.
+//
 // The package knows the Lease, and the NodeMaintenance objects of the Node
 // Maintenance Operator, whose lease may lapse while the maintenance goes on. It
 // knows nothing of slots.
@@ -65,8 +69,8 @@ type Status struct {
 	Held bool
 	// Foreign says who else has the node, and since when; "" when nobody does.
 	Foreign string
-	// Unavailable says why there is no lease to be had: medik8s is not installed, we
-	// may not, or this machine's clock is wrong.
+	// Unavailable says why there is no lease to be had: medik8s is not installed, or we
+	// may not.
 	Unavailable string
 }
 
@@ -104,6 +108,10 @@ func New(c Config) (*Lease, error) {
 	return &Lease{cfg: c, name: strings.ToLower("node-" + c.Node)}, nil
 }
 
+// now is the time by which claims are judged and dated: the API server's, which all
+// have in common. This machine's clock may be wrong, and says so in no other way.
+func (l *Lease) now() time.Time { return l.cfg.Now().Add(-l.cfg.API.ClockSkew()) }
+
 // RenewEvery is how often a lease that is held wants to be renewed.
 func (l *Lease) RenewEvery() time.Duration { return l.cfg.Duration / 3 }
 
@@ -115,7 +123,7 @@ func (l *Lease) Find(ctx context.Context) (Status, error) {
 	if s, err, ok := unavailable(err); ok {
 		return s, err
 	}
-	if have != nil && judge(have, l.cfg.Now()) == ours {
+	if have != nil && judge(have, l.now()) == ours {
 		l.hold(have)
 		return Status{Held: true}, nil
 	}
@@ -146,14 +154,10 @@ func (l *Lease) Take(ctx context.Context, nodeUID types.UID) (Status, error) {
 			return s, err
 		}
 		if s, err := l.taken(ctx, have); err != nil || s != (Status{}) {
-			if err == nil && have != nil && judge(have, l.cfg.Now()) == ours {
+			if err == nil && have != nil && judge(have, l.now()) == ours {
 				err = l.Release(ctx) // the maintenance may wait for it
 			}
 			return s, err
-		}
-		// Others would take a claim that begins in their future from us at once.
-		if skew := l.cfg.API.ClockSkew(); skew.Abs() > tolerance {
-			return Status{Unavailable: fmt.Sprintf("this machine's clock differs from the API server's by %s, more than %s", skew.Abs().Round(time.Second), tolerance)}, nil
 		}
 		var now *coordinationv1.Lease
 		if have == nil {
@@ -197,9 +201,9 @@ func (l *Lease) Renew(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case have == nil || have.UID != was.UID && judge(have, l.cfg.Now()) != ours:
+		case have == nil || have.UID != was.UID && judge(have, l.now()) != ours:
 			return l.lost("was deleted")
-		case judge(have, l.cfg.Now()) != ours:
+		case judge(have, l.now()) != ours:
 			return l.lost("was taken over: " + describe(have))
 		}
 		l.hold(have)
@@ -217,7 +221,7 @@ func (l *Lease) Release(ctx context.Context) error {
 			if have, err = l.get(ctx); err != nil {
 				return err
 			}
-			if have == nil || judge(have, l.cfg.Now()) != ours {
+			if have == nil || judge(have, l.now()) != ours {
 				l.hold(nil)
 				return nil
 			}
@@ -245,7 +249,7 @@ func (l *Lease) Release(ctx context.Context) error {
 
 // taken says whether somebody else has the node.
 func (l *Lease) taken(ctx context.Context, have *coordinationv1.Lease) (Status, error) {
-	if have != nil && judge(have, l.cfg.Now()) == another {
+	if have != nil && judge(have, l.now()) == another {
 		return Status{Foreign: describe(have)}, nil
 	}
 	why, err := l.maintenance(ctx)
@@ -265,7 +269,7 @@ func (l *Lease) fresh(nodeUID types.UID) *coordinationv1.Lease {
 // does the owner: where owners are protected, to change one takes more than to
 // update.
 func (l *Lease) claimed(have *coordinationv1.Lease, nodeUID types.UID) *coordinationv1.Lease {
-	now := l.cfg.Now()
+	now := l.now()
 	out := have.DeepCopy()
 	s := &out.Spec
 	if judge(have, now) != ours || s.AcquireTime == nil || s.RenewTime == nil || s.LeaseDurationSeconds == nil {

@@ -9,9 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+type right struct{ API }
+
+func (right) ClockSkew() time.Duration { return 0 }
+
 // The garbage collector is too quick for this to be seen on a cluster each time.
 func TestOwner(t *testing.T) {
-	l := &Lease{cfg: Config{Node: "a", Duration: time.Minute, Now: time.Now}}
+	l := &Lease{cfg: Config{API: right{}, Node: "a", Duration: time.Minute, Now: time.Now}}
 	owned := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Name: "as it was", UID: "old"}}}}
 	if got := l.claimed(owned, "new").OwnerReferences; len(got) != 1 || got[0].UID != "new" || got[0].Name != "a" {
 		t.Errorf("of another Node of the name, the owner is %+v", got)

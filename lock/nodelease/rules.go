@@ -16,9 +16,10 @@ const (
 	nobody // has a valid claim: whoever comes may take the Lease over
 )
 
-// tolerance is by how much two clocks may differ. Another's claim is respected
+// tolerance is by how much the clocks of the API server and of another operator, or
+// ours where it is not known to be wrong, may differ. Another's claim is respected
 // within it at both of its ends; ours is written so as to hold for readers whose
-// clocks differ by no more. The library believes no renewTime that is in the
+// clocks differ by no more: the library believes no renewTime that is in the
 // reader's future, not even by a second.
 const tolerance = 30 * time.Second
 

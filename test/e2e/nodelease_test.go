@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -11,8 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"rebootd.dev/lock/nodelease"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/machine"
+	"rebootd.dev/test/proxy"
 )
 
 // leaseHolder is who holds the node lease, "" if there is none.
@@ -109,4 +112,49 @@ func TestNodeUnderMaintenance(t *testing.T) {
 	b.released()
 	b.must(leases.Delete(b.ctx, "node-"+m.Name, metav1.DeleteOptions{}))
 	b.rebooted(m, before)
+}
+
+// A machine whose clock is wrong respects another operator that has the node, as long
+// as it has it by the API server's time, and takes the lease of one that has lapsed.
+func TestNodeLeaseOnAMachineWithAWrongClock(t *testing.T) {
+	for _, ahead := range []time.Duration{-20 * time.Minute, 20 * time.Minute} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, 2*time.Minute)
+			m := b.stopped()
+			// The machine's clock is the one that is right here, and the server's the other.
+			b.through(m).Faults(func(*http.Request) proxy.Fault { return proxy.Fault{Clock: -ahead} })
+			server := time.Now().Add(-ahead)
+			leases := shared.Client.CoordinationV1().Leases(cluster.NodeLeases)
+			l, err := leases.Create(b.ctx, &coordinationv1.Lease{
+				ObjectMeta: metav1.ObjectMeta{Name: "node-" + m.Name},
+				Spec: coordinationv1.LeaseSpec{
+					HolderIdentity: new("NodeHealthCheck-x"), LeaseDurationSeconds: new(int32(660)),
+					AcquireTime: new(metav1.NewMicroTime(server)), RenewTime: new(metav1.NewMicroTime(server)),
+				},
+			}, metav1.CreateOptions{})
+			b.must(err)
+			b.must(m.StartDaemon())
+			before := m.BootID()
+			b.must(m.Touch("x"))
+			b.node(m, "left alone", func(n *corev1.Node) bool {
+				if n.Spec.Unschedulable {
+					t.Fatal("the node was cordoned")
+				}
+				return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting" && strings.Contains(condition(n).Message, "NodeHealthCheck-x has this node")
+			})
+			l.Spec.RenewTime = new(metav1.NewMicroTime(server.Add(-13 * time.Minute)))
+			_, err = leases.Update(b.ctx, l, metav1.UpdateOptions{})
+			b.must(err)
+			b.node(m, "cordoned, under the lease", func(n *corev1.Node) bool {
+				return n.Spec.Unschedulable && b.leaseHolder(m) == nodelease.Holder
+			})
+			l, err = leases.Get(b.ctx, l.Name, metav1.GetOptions{})
+			b.must(err)
+			if off := l.Spec.RenewTime.Sub(time.Now().Add(-ahead)); off.Abs() > time.Minute {
+				t.Errorf("the lease is dated %s off the API server's time", off)
+			}
+			b.rebooted(m, before)
+		})
+	}
 }

@@ -244,8 +244,43 @@ func TestNodeLeaseIsFoundAgain(t *testing.T) {
 	}
 }
 
-// A clock that is a little wrong, either way, costs nobody the lease.
+// clocks are by how much the clock of a machine may be ahead of the API server's.
+var clocks = []time.Duration{-20 * time.Minute, -time.Minute, -20 * time.Second, 20 * time.Second, time.Minute, 20 * time.Minute}
+
+// wrong is a lease on a machine whose clock is ahead by skew, and which knows it.
+func (b *leaseBed) wrong(skew time.Duration) *nodelease.Lease {
+	return b.lease(func(c *nodelease.Config) {
+		c.API, c.Now = skewed{api, skew}, func() time.Time { return time.Now().Add(skew) }
+	})
+}
+
+// Whatever a machine's own clock says, the lease that it takes is one that the
+// library believes, and stays so when it is renewed.
 func TestNodeLeaseOfAWrongClock(t *testing.T) {
+	for _, skew := range clocks {
+		t.Run(skew.String(), func(t *testing.T) {
+			b := newLeaseBed(t)
+			l := b.wrong(skew)
+			b.takes(l)
+			if err := b.peer("node-maintenance").RequestLease(b.ctx, b.node, duration); err == nil {
+				t.Error("the library took it over at once")
+			}
+			b.must(l.Renew(b.ctx))
+			if err := b.peer("node-maintenance").RequestLease(b.ctx, b.node, duration); err == nil {
+				t.Error("the library took it over when it had been renewed")
+			}
+			// It is no longer ours than one of a clock that is right.
+			now := b.object().Spec
+			if end := time.Until(now.RenewTime.Add(time.Duration(*now.LeaseDurationSeconds) * time.Second)); end > duration+2*time.Minute || end < duration {
+				t.Errorf("it lapses in %s, and %s were asked for", end, duration)
+			}
+		})
+	}
+}
+
+// A clock that nobody knows to be wrong costs nobody the lease as long as it is so
+// by little.
+func TestNodeLeaseOfAClockNotKnownToBeWrong(t *testing.T) {
 	for _, skew := range []time.Duration{-20 * time.Second, 20 * time.Second} {
 		t.Run(skew.String(), func(t *testing.T) {
 			b := newLeaseBed(t)
@@ -255,18 +290,33 @@ func TestNodeLeaseOfAWrongClock(t *testing.T) {
 			}
 		})
 	}
-	for _, skew := range []time.Duration{-time.Minute, time.Minute} {
+}
+
+// Another's claim is judged by the API server's time, not by a clock that is known
+// to be wrong: one that holds is respected, one that has lapsed is not.
+func TestAnothersClaimAndAWrongClock(t *testing.T) {
+	for _, skew := range clocks {
 		t.Run(skew.String(), func(t *testing.T) {
-			b := newLeaseBed(t)
-			l := b.lease(func(c *nodelease.Config) { c.API = skewed{api, skew} })
-			s, err := l.Take(b.ctx, b.node.UID)
-			b.must(err)
-			if s.Held || !strings.Contains(s.Unavailable, "clock differs from the API server's by 1m0s") {
-				t.Errorf("got %+v", s)
-			}
-			if b.object() != nil {
-				t.Error("a lease was written by a clock that is wrong")
-			}
+			t.Run("holds", func(t *testing.T) {
+				b := newLeaseBed(t)
+				b.must(b.peer("NodeHealthCheck-x").RequestLease(b.ctx, b.node, 11*time.Minute))
+				b.refused(b.wrong(skew), "NodeHealthCheck-x")
+			})
+			t.Run("has lapsed", func(t *testing.T) {
+				b := newLeaseBed(t)
+				b.write(coordinationv1.LeaseSpec{HolderIdentity: new("NodeHealthCheck-x"), RenewTime: at(-13 * time.Minute), LeaseDurationSeconds: new(int32(660))})
+				b.takes(b.wrong(skew))
+			})
+			t.Run("ours was taken over", func(t *testing.T) {
+				b := newLeaseBed(t)
+				l := b.wrong(skew)
+				b.takes(l)
+				b.write(coordinationv1.LeaseSpec{HolderIdentity: new("NodeHealthCheck-x"), RenewTime: at(0), LeaseDurationSeconds: new(int32(660))})
+				if err := l.Renew(b.ctx); !errors.Is(err, nodelease.ErrLost) {
+					t.Errorf("renewed: %v", err)
+				}
+				b.refused(l, "NodeHealthCheck-x")
+			})
 		})
 	}
 }

@@ -29,6 +29,7 @@ type Fault struct {
 	Lose   bool            // the server never sees it, the client no answer
 	Forget bool            // the server does it, the client sees no answer
 	Answer *metav1.Status  // instead of the server's; with its code
+	Clock  time.Duration   // by how much the server's is ahead of what it is
 
 	// Of a watch: it is cut after so many events, counted from one; 0: never.
 	CutAfter int
@@ -163,6 +164,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for k, vs := range res.Header {
 		w.Header()[k] = vs
+	}
+	if f.Clock != 0 {
+		w.Header().Set("Date", time.Now().Add(f.Clock).UTC().Format(http.TimeFormat))
 	}
 	w.WriteHeader(res.StatusCode)
 	if !r.URL.Query().Has("watch") {
