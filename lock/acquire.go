@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 )
 
 // Waiting is why Acquire still waits.
@@ -93,7 +90,7 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 		if holderOf(lease) != l.cfg.Node || tooNew(lease) {
 			continue
 		}
-		if uid := lease.Annotations[HolderUIDAnnotation]; uid != "" && l.getAsk().UID != "" && uid != string(l.getAsk().UID) {
+		if uid := lease.Annotations[HolderUIDAnnotation]; uid != "" && l.getAsk().UID != "" && uid != string(l.getAsk().UID) && l.says(lease) {
 			if err := l.release(ctx, lease, Line{}); err != nil {
 				return nil, fmt.Errorf("give up the slot of an earlier Node of the same name: %w", err)
 			}
@@ -110,8 +107,28 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 			return nil, fmt.Errorf("give up a second slot: %w", err)
 		}
 	}
-	l.setHeld(ours[0])
-	return ours[0], nil
+	lease, err := l.adopt(ctx, ours[0])
+	if err != nil {
+		return nil, err
+	}
+	l.setHeld(lease)
+	return lease, nil
+}
+
+// adopt makes a slot ours in every way that people have given to us: they have
+// written our name into it, and the rest is another's.
+func (l *Lock) adopt(ctx context.Context, lease *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+	if l.says(lease) || l.cfg.DryRun {
+		return lease, nil
+	}
+	lease, err := l.empty(ctx, lease, nothingSaid(), l.cfg.Node)
+	if err == nil {
+		lease, err = l.applyHeld(ctx, lease.Name, time.Now(), guard{lease.UID, lease.ResourceVersion})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make use of a slot that was given to this node: %w", err)
+	}
+	return lease, nil
 }
 
 // Acquire waits until a slot is ours, and what goes with it, and returns its name.
@@ -127,148 +144,104 @@ func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slo
 			waiting(w)
 		}
 	}
-	pause := pause{}
+	pause, v := pause{}, l.newView()
 	for {
-		slot, err := l.attend(ctx, say)
+		began := time.Now()
+		slot, err := l.attend(ctx, v, say)
 		switch {
-		case err == nil:
+		case err == nil && slot != "":
 			return slot, nil
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("wait for a slot of %s: %w", l.cfg.Name, context.Cause(ctx))
-		case errors.Is(err, errWatchEnded):
-			pause.reset()
+		case err == nil: // gave one up again, and waits for its turn
 			continue
+		case !errors.Is(err, errWatchEnded):
+			say(Waiting{Err: err})
 		}
-		say(Waiting{Err: err})
-		pause.wait(ctx, err)
+		pause.wait(ctx, began, err)
 	}
 }
 
-var (
-	errWatchEnded = errors.New("the watch of the Leases ended")
-	errTooMany    = errors.New("others have taken slots at the same time; all give way")
-)
+var errTooMany = errors.New("others have taken slots at the same time; all give way")
 
-// attend looks at the slots, takes one if it may, and else watches until it has
-// taken one or the watch ends.
-func (l *Lock) attend(ctx context.Context, say func(Waiting)) (string, error) {
-	v, err := l.list(ctx)
-	if err != nil {
-		return "", err
+// attend watches the slots until one is ours that may be kept, or the watch ends, or
+// one that was ours was given up again.
+func (l *Lock) attend(ctx context.Context, v *view, say func(Waiting)) (string, error) {
+	if v.version == "" {
+		if err := v.load(ctx); err != nil {
+			return "", err
+		}
 	}
 	lease, err := l.keepLowest(ctx, v)
 	if err != nil {
+		v.forget()
 		return "", err
 	}
 	if lease != nil {
-		if name, err := l.settle(ctx, v, lease); err != nil || name != "" {
-			return name, err
-		}
+		v.forget()
+		return l.settle(ctx, v, lease)
 	}
-	w, err := l.cfg.API.WatchLeases(ctx, l.cfg.Namespace, metav1.ListOptions{ResourceVersion: v.version, AllowWatchBookmarks: true})
+	w, err := v.watch(ctx)
 	if err != nil {
-		return "", fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, err)
+		return "", err
 	}
 	defer w.Stop()
 	try := time.NewTimer(0)
-	try.Stop()
 	defer try.Stop()
 	for {
 		say(v.waiting())
-		if at, ok := v.mayTake(time.Now()); ok {
-			try.Reset(at)
-		} else {
-			try.Stop()
+		try.Stop()
+		if at, ok := v.plan(time.Now()); ok {
+			try.Reset(time.Until(at))
 		}
 		select {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
 		case <-try.C:
-			name, err := l.take(ctx, v)
-			if err != nil || name != "" {
-				return name, err
+			lease, err := l.take(ctx, v)
+			if err != nil {
+				return "", err
+			}
+			if lease != nil {
+				v.forget()
+				return l.settle(ctx, v, lease)
 			}
 		case ev, ok := <-w.ResultChan():
-			if !ok {
-				return "", errWatchEnded
+			if err := v.hear(ev, ok); err != nil {
+				return "", err
 			}
-			if ev.Type == watch.Error {
-				return "", fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, apierrors.FromObject(ev.Object))
-			}
-			lease, ok := ev.Object.(*coordinationv1.Lease)
-			if ok && ev.Type != watch.Bookmark {
-				v.see(ev.Type, lease)
+			if v.ours() { // people have given it to us
+				v.forget()
+				return "", nil
 			}
 		}
 	}
 }
 
-const (
-	// herd is the time over which the waiting nodes spread when a slot is free.
-	herd = 100 * time.Millisecond
-	// perPlace is how much longer each place in the line waits, by each waiter's own
-	// clock.
-	perPlace = time.Second
-)
-
-// mayTake says whether this node may try for a slot, and in how long.
-func (v *view) mayTake(now time.Time) (time.Duration, bool) {
-	if _, paused := v.paused(); paused {
-		return 0, false
-	}
-	if _, _, barred := v.barred(); barred || v.full() {
-		return 0, false
-	}
-	best, ok := time.Duration(0), false
-	for _, i := range v.free() {
-		wait := v.opens(i).Sub(now)
-		if place, of := v.place(i); place == of {
-			wait += rand.N(herd)
+// take tries the slots whose turn has come and returns the one that is ours now, nil
+// if none is to be had.
+func (l *Lock) take(ctx context.Context, v *view) (*coordinationv1.Lease, error) {
+	for _, i := range v.due(time.Now()) {
+		lease, err := l.takeSlot(ctx, v, i)
+		switch {
+		case err == nil:
+			return lease, nil
+		case !isRefused(err):
+			return nil, err
 		}
-		if wait = max(0, wait); !ok || wait < best {
-			best, ok = wait, true
-		}
+		// The watch tells who was quicker: nobody asks, of however many have lost.
+		v.refused(i, time.Now())
 	}
-	return best, ok
+	return nil, nil
 }
 
-// take tries the free slots in turn and returns the name of the one that is ours
-// now, "" if none is to be had.
-func (l *Lock) take(ctx context.Context, v *view) (string, error) {
-	for _, i := range v.open(time.Now()) {
-		// Slots above the number of slots, left from when it was higher, count.
-		if v.full() {
-			return "", nil
+func (l *Lock) takeSlot(ctx context.Context, v *view, i int) (*coordinationv1.Lease, error) {
+	if lease := v.leases[i]; lease != nil && !isClean(lease) {
+		if err := l.clean(ctx, lease); err != nil {
+			return nil, err
 		}
-		name := l.slotName(i)
-		lease, err := l.applyHeld(ctx, name, time.Now(), guard{})
-		if isRefused(err) {
-			now, getErr := l.get(ctx, name)
-			switch {
-			case getErr != nil:
-				return "", getErr
-			case now == nil:
-				v.see(watch.Deleted, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}})
-				continue
-			case holderOf(now) != "" || tooNew(now):
-				v.see(watch.Modified, now)
-				continue
-			}
-			// Nobody holds it, and yet another manager owns a field: a person has cleared
-			// it.
-			if err = l.clean(ctx, now); err == nil {
-				lease, err = l.applyHeld(ctx, name, time.Now(), guard{})
-			}
-			if isRefused(err) {
-				continue
-			}
-		}
-		if err != nil {
-			return "", err
-		}
-		return l.settle(ctx, v, lease)
 	}
-	return "", nil
+	return l.applyHeld(ctx, l.slotName(i), time.Now(), guard{})
 }
 
 // settle makes sure that a slot of which no use is made yet may be kept, and takes
@@ -304,27 +277,4 @@ func isRefused(err error) bool { return apierrors.IsConflict(err) || apierrors.I
 // another of the same name.
 func isGone(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err)
-}
-
-// pause makes growing, jittered pauses between tries.
-type pause struct{ failed int }
-
-func (p *pause) reset() { p.failed = 0 }
-
-// wait waits after err, which may be nil, and as long as the server asks for.
-func (p *pause) wait(ctx context.Context, err error) {
-	const most = 15 * time.Second
-	d := min(most, 250*time.Millisecond<<min(p.failed, 6))
-	d = d/2 + rand.N(d/2)
-	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
-		asked := min(time.Duration(seconds)*time.Second, time.Minute)
-		d = asked + rand.N(min(most, asked<<min(p.failed, 4))+1)
-	}
-	p.failed++
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

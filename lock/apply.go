@@ -108,34 +108,39 @@ func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next Lin
 	if err := next.annotate(annotations); err != nil {
 		return fmt.Errorf("encode the line of the Lease %s: %w", lease.Name, err)
 	}
-	if err := l.empty(ctx, lease, annotations); err != nil {
+	if _, err := l.empty(ctx, lease, annotations, nil); err != nil {
 		return fmt.Errorf("give up the Lease %s/%s: %w", l.cfg.Namespace, lease.Name, err)
 	}
 	return nil
 }
 
 // empty leaves nothing of what was said of a slot, so that the account of who has
-// said what does not grow with each node that has held it; but these annotations.
-func (l *Lock) empty(ctx context.Context, lease *coordinationv1.Lease, annotations map[string]any) error {
+// said what does not grow with each node that has held it; but these annotations,
+// and the holder, nil for none.
+func (l *Lock) empty(ctx context.Context, lease *coordinationv1.Lease, annotations map[string]any, holder any) (*coordinationv1.Lease, error) {
 	annotations[HolderUIDAnnotation], annotations[SchemaAnnotation] = nil, nil
 	body, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{
 			"uid": lease.UID, "resourceVersion": lease.ResourceVersion, "annotations": annotations, "ownerReferences": nil,
 		},
-		"spec": map[string]any{"holderIdentity": nil, "acquireTime": nil, "renewTime": nil, "leaseDurationSeconds": nil},
+		"spec": map[string]any{"holderIdentity": holder, "acquireTime": nil, "renewTime": nil, "leaseDurationSeconds": nil},
 	})
 	if err != nil || l.cfg.DryRun {
-		return err
+		return lease, err
 	}
-	_, err = l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body)
-	return err
+	return l.cfg.API.MergePatchLease(ctx, l.cfg.Namespace, lease.Name, body)
+}
+
+// nothingSaid is for a slot that was not given up, and is for nobody.
+func nothingSaid() map[string]any {
+	return map[string]any{ReleasedByAnnotation: nil, NextAnnotation: nil, LineAnnotation: nil}
 }
 
 // clean removes what is left on a slot that nobody holds and that was not given up:
 // people have cleared it. What its last holder has said would be in the way of the
 // next, and its Node is no more the owner.
 func (l *Lock) clean(ctx context.Context, lease *coordinationv1.Lease) error {
-	if err := l.empty(ctx, lease, map[string]any{ReleasedByAnnotation: nil, NextAnnotation: nil, LineAnnotation: nil}); err != nil {
+	if _, err := l.empty(ctx, lease, nothingSaid(), nil); err != nil {
 		return fmt.Errorf("clean the Lease %s/%s, which was cleared: %w", l.cfg.Namespace, lease.Name, err)
 	}
 	return nil

@@ -3,13 +3,10 @@ package lock
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 )
 
 // Fence confirms, immediately before a step that cannot be undone, that the slot
@@ -94,10 +91,10 @@ func (l *Lock) confirm(ctx context.Context) error {
 // server cannot be reached is no loss. paused is told why people have paused the
 // lock, "" when they have not, at first and whenever that changes.
 func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
-	pause := pause{}
+	pause, v := pause{}, l.newView()
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := l.follow(ctx, paused)
+		err := l.follow(ctx, v, paused)
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
@@ -107,27 +104,26 @@ func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 			return nil
 		case !errors.Is(err, errWatchEnded):
 			l.cfg.Log("watching the lock %s: %v; tries again", l.cfg.Name, err)
-		case time.Since(began) > time.Second:
-			pause.reset()
 		}
-		pause.wait(ctx, err)
+		pause.wait(ctx, began, err)
 	}
 	return nil
 }
 
-// follow lists the lock's Leases and watches them until the watch ends. All of
-// them: a pause may be on any.
-func (l *Lock) follow(ctx context.Context, paused func(string)) error {
-	v, err := l.list(ctx)
-	if err != nil {
-		return err
+// follow watches the lock's Leases until the watch ends. All of them: a pause may be
+// on any.
+func (l *Lock) follow(ctx context.Context, v *view, paused func(string)) error {
+	if v.version == "" {
+		if err := v.load(ctx); err != nil {
+			return err
+		}
 	}
 	if err := l.check(v, paused); err != nil {
 		return err
 	}
-	w, err := l.cfg.API.WatchLeases(ctx, l.cfg.Namespace, metav1.ListOptions{ResourceVersion: v.version, AllowWatchBookmarks: true})
+	w, err := v.watch(ctx)
 	if err != nil {
-		return fmt.Errorf("watch the Leases of %s: %w", l.cfg.Namespace, err)
+		return err
 	}
 	defer w.Stop()
 	renew := time.NewTicker(l.cfg.Duration / 3)
@@ -141,17 +137,11 @@ func (l *Lock) follow(ctx context.Context, paused func(string)) error {
 				return err
 			}
 		case ev, ok := <-w.ResultChan():
-			if !ok {
-				return errWatchEnded
+			if err := v.hear(ev, ok); err != nil {
+				return err
 			}
-			if ev.Type == watch.Error {
-				return apierrors.FromObject(ev.Object)
-			}
-			if lease, ok := ev.Object.(*coordinationv1.Lease); ok && ev.Type != watch.Bookmark {
-				v.see(ev.Type, lease)
-				if err := l.check(v, paused); err != nil {
-					return err
-				}
+			if err := l.check(v, paused); err != nil {
+				return err
 			}
 		}
 	}

@@ -1,42 +1,38 @@
 package lock
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// view is what is known of the lock's Leases.
+// view is what is known of the lock's Leases, and what was seen to happen to them.
 type view struct {
 	lock       *Lock
-	version    string
+	version    string                        // up to which it is known; "" if a list is needed
 	leases     map[int]*coordinationv1.Lease // the slots
 	companions map[string]*coordinationv1.Lease
 
-	freeSince map[int]time.Time // when a slot was first seen free, as it is now
 	// goneUntil is until when a slot is left alone that was deleted while it was held.
 	goneUntil map[int]time.Time
+	turns     map[int]turn // this node's
 }
 
-func (l *Lock) list(ctx context.Context) (*view, error) {
-	list, err := l.cfg.API.ListLeases(ctx, l.cfg.Namespace, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("list the Leases of %s: %w", l.cfg.Namespace, err)
+func (l *Lock) newView() *view {
+	return &view{
+		lock: l, leases: map[int]*coordinationv1.Lease{}, companions: map[string]*coordinationv1.Lease{},
+		goneUntil: map[int]time.Time{}, turns: map[int]turn{},
 	}
-	v := &view{
-		lock: l, version: list.ResourceVersion, leases: map[int]*coordinationv1.Lease{}, companions: map[string]*coordinationv1.Lease{},
-		freeSince: map[int]time.Time{}, goneUntil: map[int]time.Time{},
-	}
-	for i := range list.Items {
-		v.see(watch.Added, &list.Items[i])
-	}
-	return v, nil
+}
+
+// all are the Leases of the lock.
+func (v *view) all() []*coordinationv1.Lease {
+	return slices.AppendSeq(slices.Collect(maps.Values(v.leases)), maps.Values(v.companions))
 }
 
 // see takes in a change and says whether it is one of this lock.
@@ -53,20 +49,16 @@ func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
 	if !ok {
 		return false
 	}
-	now, was := time.Now(), v.leases[i]
-	delete(v.goneUntil, i)
+	was := v.leases[i]
+	if was != nil && holderOf(was) != "" && (kind == watch.Deleted || was.UID != lease.UID) {
+		v.goneUntil[i] = time.Now().Add(v.lock.cfg.DeletedGrace)
+	}
 	if kind == watch.Deleted {
 		delete(v.leases, i)
-		v.freeSince[i] = now
-		if was != nil && holderOf(was) != "" {
-			v.goneUntil[i] = now.Add(v.lock.cfg.DeletedGrace)
-		}
 		return true
 	}
 	if holderOf(lease) != "" {
-		delete(v.freeSince, i)
-	} else if v.freeSince[i].IsZero() || !slices.Equal(lineOf(was).Nodes, lineOf(lease).Nodes) {
-		v.freeSince[i] = now
+		delete(v.goneUntil, i)
 	}
 	v.leases[i] = lease
 	return true
@@ -82,47 +74,21 @@ func (v *view) indexes() []int {
 	return out
 }
 
+// ours says whether this node holds a slot.
+func (v *view) ours() bool {
+	for _, lease := range v.leases {
+		if holderOf(lease) == v.lock.cfg.Node && !tooNew(lease) {
+			return true
+		}
+	}
+	return false
+}
+
 // free are the slots that nobody holds.
 func (v *view) free() []int {
 	var out []int
 	for i := range v.lock.cfg.Slots {
 		if lease := v.leases[i]; lease == nil || holderOf(lease) == "" && !tooNew(lease) {
-			out = append(out, i)
-		}
-	}
-	return out
-}
-
-// place is this node's place in the line for a slot, and how long that is.
-func (v *view) place(i int) (place, of int) {
-	nodes := lineOf(v.leases[i]).Nodes
-	if at := slices.Index(nodes, v.lock.cfg.Node); at >= 0 {
-		return at, len(nodes)
-	}
-	return len(nodes), len(nodes)
-}
-
-// opens is when a free slot may be taken by this node, but for the spread.
-func (v *view) opens(i int) time.Time {
-	place, _ := v.place(i)
-	at := v.freeSince[i].Add(time.Duration(place) * perPlace)
-	if gone := v.goneUntil[i]; gone.After(at) {
-		at = gone
-	}
-	return at
-}
-
-// open are the free slots that this node may take now: those that are kept for it
-// first.
-func (v *view) open(now time.Time) []int {
-	var out []int
-	for _, i := range v.free() {
-		if now.Before(v.opens(i)) {
-			continue
-		}
-		if place, of := v.place(i); place == 0 && of > 0 {
-			out = slices.Insert(out, 0, i)
-		} else {
 			out = append(out, i)
 		}
 	}

@@ -39,14 +39,15 @@ func (b *bed) lockOf(n *corev1.Node, slots int, grace time.Duration) *lock.Lock 
 	return l
 }
 
-func (b *bed) isGone(lease string) bool {
+// has says whether there is a Lease that a node holds.
+func (b *bed) has(node, lease string) bool {
 	b.Helper()
-	_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(b.ctx, lease, metav1.GetOptions{})
+	l, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(b.ctx, lease, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return true
+		return false
 	}
 	b.must(err)
-	return false
+	return holder(l) == node
 }
 
 // The slot of a holder whose Node is deleted, or made anew, goes with it, and what
@@ -69,7 +70,7 @@ func TestNodeOfAHolderIsDeleted(t *testing.T) {
 			if anew {
 				b.node("holder")
 			}
-			b.eventually("the slot is gone", func() bool { return b.isGone(slot) || holder(b.lease(slot)) == waiter.Name })
+			b.eventually("the slot is gone", func() bool { return !b.has(n.Name, slot) })
 			gone := time.Now()
 			b.gets(ch)
 			t.Logf("the slot went after %s, and was taken %s later", gone.Sub(began), time.Since(gone))

@@ -36,7 +36,43 @@ func locks(ctx context.Context, c *cluster.Cluster, dir string) (string, error) 
 		}
 		table += row
 	}
-	return table, nil
+	table += "\n"
+	rows, err := storms(ctx, c, dir)
+	return table + rows, err
+}
+
+// locksOf are the views that n nodes have of one lock of one slot; some share a
+// connection.
+func locksOf(ctx context.Context, c *cluster.Cluster, dir, user, name string, n int) ([]*lock.Lock, error) {
+	kubeconfig := filepath.Join(dir, user)
+	if err := c.DaemonKubeconfig(ctx, user, kubeconfig); err != nil {
+		return nil, err
+	}
+	locks := make([]*lock.Lock, n)
+	var api *kube.Client
+	for i := range locks {
+		if i%clientsPerAPI == 0 {
+			cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+			if err != nil {
+				return nil, err
+			}
+			// Connections are shared by what is configured alike.
+			cfg.UserAgent = fmt.Sprintf("%s/%d", user, i)
+			cfg.Dial = new(net.Dialer).DialContext
+			if api, err = kube.New(cfg); err != nil {
+				return nil, err
+			}
+		}
+		l, err := lock.New(lock.Config{
+			API: api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: fmt.Sprintf("%s-%d", name, i), Duration: 15 * time.Minute,
+			DeletedGrace: stormGrace,
+		})
+		if err != nil {
+			return nil, err
+		}
+		locks[i] = l
+	}
+	return locks, nil
 }
 
 type holding struct {
@@ -50,30 +86,9 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 	defer cancel()
 	name := fmt.Sprintf("bench%d", n)
 	user := "lockbench"
-	kubeconfig := filepath.Join(dir, user)
-	if err := c.DaemonKubeconfig(ctx, user, kubeconfig); err != nil {
+	locks, err := locksOf(ctx, c, dir, user, name, n)
+	if err != nil {
 		return "", err
-	}
-	locks := make([]*lock.Lock, n)
-	var api *kube.Client
-	for i := range locks {
-		if i%clientsPerAPI == 0 {
-			cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-			if err != nil {
-				return "", err
-			}
-			// Connections are shared by what is configured alike.
-			cfg.UserAgent = fmt.Sprintf("lockbench/%d", i)
-			cfg.Dial = new(net.Dialer).DialContext
-			if api, err = kube.New(cfg); err != nil {
-				return "", err
-			}
-		}
-		l, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: fmt.Sprintf("%s-%d", name, i), Duration: 15 * time.Minute})
-		if err != nil {
-			return "", err
-		}
-		locks[i] = l
 	}
 	got := make(chan holding, n)
 	waiting := make(chan struct{}, n)
@@ -126,8 +141,8 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 		}
 	}
 	requests, writes := 0, 0
-	err := entries(c.AuditLog, "rebootd:"+user, func(a audited) {
-		if a.RequestReceivedTimestamp.Before(began) || !strings.Contains(a.RequestURI, "/leases") {
+	err = entries(c.AuditLog, "rebootd:"+user, func(a audited) {
+		if a.RequestReceivedTimestamp.Before(began) {
 			return
 		}
 		requests++

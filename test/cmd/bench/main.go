@@ -29,7 +29,7 @@ import (
 func main() {
 	write := flag.Bool("write", false, "write the table into the README")
 	idle := flag.Duration("idle", 3*time.Minute, "how long the idle daemon is watched")
-	only := flag.String("only", "", "measure only this: locks, crowd")
+	only := flag.String("only", "", "measure only this: locks, storms (which locks has, too), crowd")
 	touches := flag.Int("touches", 30, "how often the sentinel is touched")
 	flag.Parse()
 	if err := run(*only, *write, *idle, *touches); err != nil {
@@ -51,7 +51,7 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"locks": locks, "crowd": crowd} {
+	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"locks": locks, "storms": storms, "crowd": crowd} {
 		if only != name {
 			continue
 		}
@@ -168,13 +168,15 @@ func memory(pid int) (rss, anon float64, err error) {
 
 // audited is what is read of an entry of the API server's audit log.
 type audited struct {
+	AuditID                  string
 	User                     struct{ Username string }
 	Verb, RequestURI         string
 	RequestReceivedTimestamp time.Time
 	ResponseStatus           struct{ Code int }
 }
 
-// entries calls f with every request of a user.
+// entries calls f with every request of a user, once: a watch is told of when it
+// begins, and when it ends.
 func entries(path, user string, f func(audited)) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -183,12 +185,14 @@ func entries(path, user string, f func(audited)) error {
 	defer file.Close()
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 16<<20)
+	seen := map[string]bool{}
 	for lines.Scan() {
 		var a audited
 		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
 			continue // the last line may not be whole yet
 		}
-		if a.User.Username == user {
+		if a.User.Username == user && !seen[a.AuditID] {
+			seen[a.AuditID] = true
 			f(a)
 		}
 	}
