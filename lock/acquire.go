@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,12 @@ type Waiting struct {
 	Barred  string   // what else keeps this node from holding a slot now
 	Kept    string   // for whom the free slot is kept
 	Err     error    // the API server does not answer, or refuses
+	// Slot is the one that this node holds already, "" for none, and may not use yet;
+	// AtWork are the nodes at work without a slot, for which it waits.
+	Slot   string
+	AtWork []string
+	// Deleted is until when a slot is left alone that was deleted while it was held.
+	Deleted time.Time
 }
 
 // Holder is who holds a slot.
@@ -32,20 +39,29 @@ func (w Waiting) String() string {
 		return "paused: " + w.Paused
 	case w.Barred != "":
 		return w.Barred
+	case len(w.AtWork) > 0:
+		return fmt.Sprintf("has %s and waits for %s, being rebooted without a slot", w.Slot, some(w.AtWork))
+	case len(w.Holders) == 0 && !w.Deleted.IsZero():
+		return fmt.Sprintf("a slot was deleted while it was held: leaves it alone until %s, should its holder be about to reboot", w.Deleted.UTC().Format(time.TimeOnly))
 	case len(w.Holders) == 0 && w.Kept != "":
 		return "the next is " + w.Kept
 	case len(w.Holders) == 0:
 		return "no slot is held; tries to take one"
 	}
 	var parts []string
-	for i, h := range w.Holders {
-		if i == 3 {
-			parts = append(parts, fmt.Sprintf("%d more", len(w.Holders)-i))
-			break
-		}
+	for _, h := range w.Holders {
 		parts = append(parts, fmt.Sprintf("%s by %s", h.Slot, h.Node))
 	}
-	return "held: " + strings.Join(parts, ", ")
+	return "held: " + some(parts)
+}
+
+// some names the first of many.
+func some(all []string) string {
+	const most = 3
+	if len(all) > most {
+		all = append(slices.Clone(all[:most]), fmt.Sprintf("%d more", len(all)-most))
+	}
+	return strings.Join(all, ", ")
 }
 
 // Holders are those that hold slots now.
@@ -71,13 +87,13 @@ func (l *Lock) Find(ctx context.Context, ask Ask) (slot string, held bool, err e
 		return "", false, err
 	}
 	if ask.Begun {
-		if _, err := l.takeCompanions(ctx); err != nil {
+		if _, _, err := l.takeCompanions(ctx); err != nil {
 			return "", false, err
 		}
 		l.setMay()
 		return lease.Name, true, nil
 	}
-	slot, err = l.settle(ctx, v, lease)
+	slot, err = l.settle(ctx, v, lease, false, nil)
 	return slot, slot != "", err
 }
 
@@ -179,7 +195,7 @@ func (l *Lock) attend(ctx context.Context, v *view, say func(Waiting)) (string, 
 	}
 	if lease != nil {
 		v.forget()
-		return l.settle(ctx, v, lease)
+		return l.settle(ctx, v, lease, false, say)
 	}
 	w, err := v.watch(ctx)
 	if err != nil {
@@ -204,7 +220,7 @@ func (l *Lock) attend(ctx context.Context, v *view, say func(Waiting)) (string, 
 			}
 			if lease != nil {
 				v.forget()
-				return l.settle(ctx, v, lease)
+				return l.settle(ctx, v, lease, l.handedOn(lease), say)
 			}
 		case ev, ok := <-w.ResultChan():
 			if err := v.hear(ev, ok); err != nil {
@@ -244,9 +260,10 @@ func (l *Lock) takeSlot(ctx context.Context, v *view, i int) (*coordinationv1.Le
 	return l.applyHeld(ctx, l.slotName(i), time.Now(), guard{})
 }
 
-// settle makes sure that a slot of which no use is made yet may be kept, and takes
-// what goes with it; else it gives the slot up and returns "".
-func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease) (string, error) {
+// settle makes sure that a slot of which no use is made yet may be kept, takes what
+// goes with it, and waits until it may be used, unless say is nil; else it gives the
+// slot up and returns "". handed says that its last holder has handed it on.
+func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease, handed bool, say func(Waiting)) (string, error) {
 	if v.leftSlots() && !l.cfg.DryRun {
 		// The slots' own names do not keep the count when some are left from when
 		// there were more. Who takes one looks again afterwards: of two that take one
@@ -259,9 +276,19 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease)
 			return "", errors.Join(errTooMany, l.Release(ctx, Line{}))
 		}
 	}
-	ok, err := l.takeCompanions(ctx)
+	ok, replaced, err := l.takeCompanions(ctx)
 	if err != nil {
 		return "", err
+	}
+	if ok && !(handed && !replaced || l.cfg.AtWork == nil || l.cfg.DryRun) {
+		if say != nil {
+			err = l.awaitOthers(ctx, say)
+		} else {
+			ok, _, err = l.mayBegin(ctx)
+		}
+		if err != nil {
+			return "", err
+		}
 	}
 	if !ok {
 		return "", l.Release(ctx, Line{})

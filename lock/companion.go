@@ -98,9 +98,10 @@ func (l *Lock) applyCompanion(ctx context.Context, c companion, over *coordinati
 	return err
 }
 
-// takeCompanions takes what goes with the slot that was just taken. false says
-// that another holder's value stands against it.
-func (l *Lock) takeCompanions(ctx context.Context) (bool, error) {
+// takeCompanions takes what goes with the slot that was just taken. ok is false when
+// another holder's value stands against it; replaced says that a value was replaced
+// that was left over: who has said it may be at work still.
+func (l *Lock) takeCompanions(ctx context.Context) (ok, replaced bool, err error) {
 	for _, c := range l.companions() {
 		err := l.applyCompanion(ctx, c, nil)
 		if isRefused(err) {
@@ -108,21 +109,22 @@ func (l *Lock) takeCompanions(ctx context.Context) (bool, error) {
 			// two that look at the same time each sees the other's.
 			v, listErr := l.list(ctx)
 			if listErr != nil {
-				return false, listErr
+				return false, replaced, listErr
 			}
 			has := v.companions[c.lease]
 			if has == nil || !v.leftOver(c) || tooNew(has) {
-				return false, nil
+				return false, replaced, nil
 			}
 			if err = l.applyCompanion(ctx, c, has); isRefused(err) {
-				return false, nil
+				return false, replaced, nil
 			}
+			replaced = true
 		}
 		if err != nil {
-			return false, err
+			return false, replaced, err
 		}
 	}
-	return true, nil
+	return true, replaced, nil
 }
 
 // releaseCompanions says nothing any more of companions, whichever this node has

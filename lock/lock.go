@@ -25,7 +25,8 @@
 // People may delete a Lease or clear its holder at any time. The former holder
 // learns of it from Keep or Fence, and never takes the slot back on its own:
 // confirming and renewing carry the UID and resourceVersion that were seen when
-// the slot was last known to be held. They may also pause the lock.
+// the slot was last known to be held. The next holder waits for it if it is at work
+// (look.go). They may also give a slot to a node that waits, and pause the lock.
 package lock
 
 import (
@@ -90,6 +91,10 @@ type Config struct {
 	// held, by the clock of a waiter that has seen it: the machine of a Node that was
 	// deleted by mistake may be down. 0 means DefaultDeletedGrace.
 	DeletedGrace time.Duration
+	// AtWork finds the nodes, other than this one, that are between cordon and release
+	// under this lock by what they have written of themselves, whether they hold a slot
+	// or not. nil: nodes at work hold slots.
+	AtWork func(ctx context.Context) ([]string, error)
 	// Duration is what leaseDurationSeconds says; a third of it lies between two
 	// renewals.
 	Duration time.Duration

@@ -157,6 +157,9 @@ func (v *view) waiting() Waiting {
 		w.Barred = fmt.Sprintf("%s is held by %s", c.lease, has)
 	}
 	for _, i := range v.free() {
+		if gone := v.goneUntil[i]; gone.After(time.Now()) {
+			w.Deleted = gone
+		}
 		if line := lineOf(v.leases[i]).Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
 			w.Kept = line[0]
 		}

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,10 +80,14 @@ func (v *view) hear(ev watch.Event, ok bool) error {
 }
 
 // pause makes growing, jittered pauses between tries.
-type pause struct{ failed int }
+type pause struct {
+	failed int
+	first  time.Duration // 0: firstPause
+}
 
 const (
-	mostPause = 15 * time.Second
+	firstPause = 250 * time.Millisecond
+	mostPause  = 15 * time.Second
 	// goodWhile is how long something must have gone well for the pauses to begin
 	// anew.
 	goodWhile = mostPause
@@ -94,7 +99,7 @@ func (p *pause) wait(ctx context.Context, began time.Time, err error) {
 	if time.Since(began) >= goodWhile {
 		p.failed = 0
 	}
-	d := min(mostPause, 250*time.Millisecond<<min(p.failed, 6))
+	d := min(mostPause, cmp.Or(p.first, firstPause)<<min(p.failed, 6))
 	d = d/2 + rand.N(d/2)
 	if seconds, ok := apierrors.SuggestsClientDelay(err); ok && seconds > 0 {
 		asked := min(time.Duration(seconds)*time.Second, time.Minute)

@@ -103,7 +103,7 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	}
 	slots, err := lock.New(lock.Config{
 		API: api, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
-		Duration: slotDuration, DryRun: cfg.DryRun,
+		Duration: slotDuration, AtWork: daemon.AtWork(api, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
 		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
 	})
 	if err != nil {

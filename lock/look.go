@@ -1,0 +1,99 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Who takes a slot that its last holder has given up may use it at once: that one
+// had finished. A slot that was made anew, or that people have cleared or given to
+// this node, tells nothing of its last holder, which may be down. Who takes such a
+// slot looks for nodes that are at work without one, and waits for them: with them,
+// and with those that hold slots, there must not be more than there are slots.
+//
+// A free slot that was given up as it should be counts as held: the next may take it
+// at any instant, and does not look. The slots are read before the nodes: who is at
+// work and loses its slot in between is seen by its record.
+
+// handedOn says whether a slot was given up by its last holder, and nobody but this
+// node has held it since.
+func (l *Lock) handedOn(lease *coordinationv1.Lease) bool {
+	return lease.Annotations[ReleasedByAnnotation] != "" && !slices.ContainsFunc(lease.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Operation == metav1.ManagedFieldsOperationApply && e.Manager != l.manager
+	})
+}
+
+// mayBegin looks whether the slot that this node has taken may be used; if not, it
+// says for whom to wait.
+func (l *Lock) mayBegin(ctx context.Context) (bool, Waiting, error) {
+	was := l.getHeld()
+	if was == nil {
+		return false, Waiting{}, &LostError{Slot: l.cfg.Name, How: "is not held"}
+	}
+	v, err := l.list(ctx)
+	if err != nil {
+		return false, Waiting{}, err
+	}
+	if i, ok := l.index(was.Name); !ok || !l.stillOurs(was, v.leases[i]) {
+		return false, Waiting{}, l.lost(was, v.leases[i])
+	}
+	others := map[string]bool{}
+	taken := 1 // by this node
+	for i, lease := range v.leases {
+		switch h := holderOf(lease); {
+		case lease.Name == was.Name:
+		case tooNew(lease):
+			taken++
+		case h != "":
+			others[h] = true
+		case i < l.cfg.Slots && l.handedOn(lease):
+			taken++
+		}
+	}
+	delete(others, l.cfg.Node)
+	holders := v.holders()
+	nodes, err := l.cfg.AtWork(ctx)
+	if err != nil {
+		return false, Waiting{}, fmt.Errorf("look whether nodes are at work without a slot: %w", err)
+	}
+	var without []string
+	for _, n := range nodes {
+		if n != l.cfg.Node && !others[n] {
+			without = append(without, n)
+		}
+	}
+	slices.Sort(without)
+	without = slices.Compact(without)
+	why, _ := v.paused()
+	w := Waiting{Paused: why, Slot: was.Name, AtWork: without, Holders: slices.DeleteFunc(holders, func(h Holder) bool { return h.Slot == was.Name })}
+	// What must hold among those that hold slots, that they share a zone, cannot be
+	// known of those without.
+	if false {
+		return false, w, nil
+	}
+	return taken+len(others)+len(without) <= l.cfg.Slots, w, nil
+}
+
+// awaitOthers looks until the slot may be used, and tells say why it may not yet.
+func (l *Lock) awaitOthers(ctx context.Context, say func(Waiting)) error {
+	pause := pause{first: time.Second}
+	for {
+		began := time.Now()
+		ok, w, err := l.mayBegin(ctx)
+		switch {
+		case ok:
+			return nil
+		case l.getHeld() == nil || ctx.Err() != nil:
+			return err
+		case err != nil:
+			w = Waiting{Err: err}
+		}
+		say(w)
+		pause.wait(ctx, began, err)
+	}
+}

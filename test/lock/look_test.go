@@ -1,0 +1,302 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon"
+	"rebootd.dev/lock"
+	"rebootd.dev/test/cluster"
+)
+
+// looker is a node that looks for those at work without a slot.
+type looker struct {
+	*lock.Lock
+	*corev1.Node
+	looks atomic.Int64
+}
+
+func (b *bed) looker(name string, slots int) *looker {
+	b.Helper()
+	n := &looker{Node: b.node(name)}
+	b.look(n, slots)
+	return n
+}
+
+// look makes n's lock, as another start of its daemon does.
+func (b *bed) look(n *looker, slots int) {
+	b.Helper()
+	atWork := daemon.AtWork(api, n.Name, b.name)
+	var err error
+	n.Lock, err = lock.New(lock.Config{
+		API: api, Namespace: cluster.Namespace, Name: b.name, Slots: slots, Node: n.Name, Duration: time.Minute, DeletedGrace: time.Millisecond,
+		AtWork: func(ctx context.Context) ([]string, error) {
+			n.looks.Add(1)
+			return atWork(ctx)
+		},
+	})
+	b.must(err)
+}
+
+func (b *bed) takes(n *looker, ask lock.Ask) string {
+	b.Helper()
+	ask.UID = n.UID
+	slot, err := n.Acquire(b.ctx, ask, func(lock.Waiting) {})
+	b.must(err)
+	return slot
+}
+
+func (b *bed) waits(n *looker, ask lock.Ask) (<-chan string, func() lock.Waiting) {
+	b.Helper()
+	ask.UID = n.UID
+	return b.ask(n.Lock, ask)
+}
+
+// is has a Node say in what phase it is, "" for none.
+func (b *bed) is(n *looker, phase string) {
+	b.Helper()
+	record := "null"
+	if phase != "" {
+		record = fmt.Sprintf("%q", fmt.Sprintf(`{"v":1,"id":"i","phase":%q,"since":"2026-01-01T00:00:00Z","bootID":"b","lock":%q,`+
+			`"order":{"id":"o","at":"2026-01-01T00:00:00Z","try":1},"failure":{"reason":"Unhealthy","message":"m"}}`, phase, b.name))
+	}
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{"rebootd.dev/operation":%s}}}`, record)
+	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, n.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	b.must(err)
+}
+
+func (b *bed) deleteSlot(slot string) {
+	b.Helper()
+	b.must(shared.Client.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, slot, metav1.DeleteOptions{}))
+}
+
+// byPeople are the ways in which people take a slot away.
+var byPeople = map[string]func(b *bed, slot, to string){
+	"deleted":        func(b *bed, slot, _ string) { b.deleteSlot(slot) },
+	"holder cleared": func(b *bed, slot, _ string) { b.patch(slot, `{"spec":{"holderIdentity":null}}`) },
+	"all cleared":    func(b *bed, slot, _ string) { b.patch(slot, `{"spec":null}`) },
+	"given":          func(b *bed, slot, to string) { b.patch(slot, fmt.Sprintf(`{"spec":{"holderIdentity":%q}}`, to)) },
+}
+
+// Whose slot is taken away while it reboots, or has halted, is waited for by the next
+// holder, however that comes by the slot.
+func TestSlotIsTakenAwayFromANodeAtWork(t *testing.T) {
+	for how, by := range byPeople {
+		for _, phase := range []string{"Rebooting", "Halted"} {
+			t.Run(how+" "+phase, func(t *testing.T) {
+				b := newBed(t)
+				first, down, next := b.looker("first", 1), b.looker("down", 1), b.looker("next", 1)
+				b.takes(first, lock.Ask{})
+				b.must(first.Release(b.ctx, lock.Line{})) // a proper release before that tells nothing of the last holder
+				slot := b.takes(down, lock.Ask{})
+				b.is(down, phase)
+				ch, waiting := b.waits(next, lock.Ask{})
+				b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
+				by(b, slot, next.Name)
+				b.eventually("it has the slot and waits for the node at work", func() bool {
+					return strings.Contains(waiting().String(), "waits for "+down.Name) && b.has(next.Name, slot)
+				})
+				if len(ch) > 0 {
+					t.Error("two at work with one slot")
+				}
+				b.is(down, "Waiting")
+				if got := b.gets(ch); got != slot {
+					t.Errorf("got %q", got)
+				}
+				b.must(next.Fence(b.ctx))
+				if refs := b.lease(slot).OwnerReferences; len(refs) != 1 || refs[0].UID != next.UID {
+					t.Errorf("the slot's owners: %v", refs)
+				}
+			})
+		}
+	}
+}
+
+// A slot that is handed on costs no look at the nodes.
+func TestSlotThatIsHandedOn(t *testing.T) {
+	b := newBed(t)
+	first, other, second := b.looker("first", 1), b.looker("other", 1), b.looker("second", 1)
+	b.takes(first, lock.Ask{})
+	looked := first.looks.Load()
+	if looked == 0 {
+		t.Error("a slot that was made anew is taken without a look")
+	}
+	b.is(other, "Halted") // without a slot: no concern of those to whom one is handed on
+	b.must(first.Release(b.ctx, lock.Line{Nodes: []string{second.Name}}))
+	b.takes(second, lock.Ask{})
+	if n := second.looks.Load(); n != 0 {
+		t.Errorf("looked %d times", n)
+	}
+}
+
+// Two slots and a node at work without one: one more may go, handed on or not, and no
+// third.
+func TestNodeAtWorkCountsAsASlot(t *testing.T) {
+	b := newBed(t)
+	down, holder := b.looker("down", 2), b.looker("holder", 2)
+	lost, kept := b.takes(down, lock.Ask{}), b.takes(holder, lock.Ask{})
+	b.is(down, "Rebooting")
+	b.is(holder, "Rebooting")
+	b.deleteSlot(lost)
+	waiter := b.looker("waiter", 2)
+	ch, waiting := b.waits(waiter, lock.Ask{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	// While the other slot is between two holders it is nobody's, and yet not free.
+	b.is(holder, "")
+	b.must(holder.Release(b.ctx, lock.Line{}))
+	looks := waiter.looks.Load()
+	b.eventually("it has looked again", func() bool { return waiter.looks.Load() >= looks+2 })
+	if len(ch) > 0 {
+		t.Error("goes, and the other slot may go on at any time")
+	}
+	next := b.looker("next", 2)
+	if got := b.takes(next, lock.Ask{}); got != kept {
+		t.Errorf("got %s", got)
+	}
+	looks = waiter.looks.Load()
+	b.eventually("it has looked again", func() bool { return waiter.looks.Load() >= looks+2 })
+	if len(ch) > 0 {
+		t.Error("three at work with two slots")
+	}
+	b.is(down, "")
+	b.gets(ch)
+}
+
+// Two who take two slots at once, of two that are down, both wait, and both go.
+func TestBothSlotsAreTakenAway(t *testing.T) {
+	b := newBed(t)
+	down := []*looker{b.looker("down0", 2), b.looker("down1", 2)}
+	for _, n := range down {
+		b.takes(n, lock.Ask{})
+		b.is(n, "Rebooting")
+	}
+	var got []<-chan string
+	var waiting []func() lock.Waiting
+	for i := range 2 {
+		ch, w := b.waits(b.looker(fmt.Sprintf("next%d", i), 2), lock.Ask{})
+		got, waiting = append(got, ch), append(waiting, w)
+	}
+	for i := range 2 {
+		b.patch(fmt.Sprintf("%s-%d", b.name, i), `{"spec":{"holderIdentity":null}}`)
+	}
+	for i := range 2 {
+		b.eventually("it waits for both", func() bool { return len(waiting[i]().AtWork) == 2 })
+		if len(got[i]) > 0 {
+			t.Error("three at work with two slots")
+		}
+	}
+	b.is(down[0], "")
+	b.is(down[1], "")
+	b.gets(got[0])
+	b.gets(got[1])
+}
+
+// A zone that is left over may be that of a node at work without a slot: with two
+// slots, a node of another zone waits for it, also when its slot was handed on.
+func TestZoneOfANodeAtWork(t *testing.T) {
+	for _, handedOn := range []bool{true, false} {
+		t.Run(map[bool]string{true: "handed on", false: "cleared"}[handedOn], func(t *testing.T) {
+			b := newBed(t)
+			down, first := b.looker("down", 2), b.looker("first", 2)
+			lost, kept := b.takes(down, lock.Ask{Zone: "zone=a"}), b.takes(first, lock.Ask{Zone: "zone=a"})
+			b.is(down, "Rebooting")
+			b.deleteSlot(lost)
+			next := b.looker("next", 2)
+			if handedOn {
+				b.must(first.Release(b.ctx, lock.Line{Nodes: []string{next.Name}}))
+			} else {
+				b.patch(kept, `{"spec":{"holderIdentity":null}}`)
+			}
+			ch, waiting := b.waits(next, lock.Ask{Zone: "zone=b"})
+			b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+			if len(ch) > 0 {
+				t.Error("two zones at work")
+			}
+			b.is(down, "")
+			b.gets(ch)
+		})
+	}
+}
+
+// A control-plane node that is down without its slot keeps the others from going.
+func TestControlPlaneNodeAtWork(t *testing.T) {
+	b := newBed(t)
+	down, next := b.looker("down", 1), b.looker("next", 1)
+	slot := b.takes(down, lock.Ask{ControlPlane: true})
+	b.is(down, "Rebooting")
+	b.deleteSlot(slot)
+	ch, waiting := b.waits(next, lock.Ask{ControlPlane: true})
+	b.eventually("it knows why", func() bool {
+		return strings.Contains(waiting().String(), "-control-plane is held by "+down.Name)
+	})
+	if len(ch) > 0 {
+		t.Error("two control-plane nodes at work")
+	}
+	// It is back, and finds that it has no slot.
+	b.look(down, 1)
+	_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID, ControlPlane: true, Begun: true})
+	if held || err != nil {
+		t.Errorf("Find: %t, %v", held, err)
+	}
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	b.is(down, "")
+	b.gets(ch)
+}
+
+// A daemon that was restarted before it has begun looks, too: it keeps no slot for
+// which it would have to wait.
+func TestRestartedBeforeItBegan(t *testing.T) {
+	b := newBed(t)
+	down, next := b.looker("down", 1), b.looker("next", 1)
+	slot := b.takes(next, lock.Ask{})
+	b.is(down, "Halted")
+	b.look(next, 1)
+	if _, held, err := next.Find(b.ctx, lock.Ask{UID: next.UID}); held || err != nil {
+		t.Errorf("Find: %t, %v", held, err)
+	}
+	if l := b.lease(slot); holder(l) != "" || l.Annotations[lock.ReleasedByAnnotation] != "" {
+		t.Errorf("held by %q, released by %q", holder(l), l.Annotations[lock.ReleasedByAnnotation])
+	}
+	third := b.looker("third", 1)
+	ch, waiting := b.waits(third, lock.Ask{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	if len(ch) > 0 {
+		t.Error("goes")
+	}
+	b.look(third, 1)
+	if got, held, err := third.Find(b.ctx, lock.Ask{UID: third.UID, Begun: true}); !held || err != nil || got != slot {
+		t.Errorf("Find of one that has begun: %q, %t, %v", got, held, err)
+	}
+}
+
+// People give a slot to a node that waits: it has it, without waiting for its watch
+// to end, and who has had it has not.
+func TestSlotIsGivenByHand(t *testing.T) {
+	b := newBed(t)
+	first, second := b.looker("first", 1), b.looker("second", 1)
+	slot := b.takes(first, lock.Ask{})
+	ch, waiting := b.waits(second, lock.Ask{})
+	b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
+	began := time.Now()
+	byPeople["given"](b, slot, second.Name)
+	b.gets(ch)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("has it after %s", took)
+	}
+	b.must(second.Fence(b.ctx))
+	b.must(second.Release(b.ctx, lock.Line{}))
+	if l := b.lease(slot); holder(l) != "" || l.Spec.AcquireTime != nil || len(l.OwnerReferences) != 0 {
+		t.Errorf("given up, and the slot is %v, owned by %v", l.Spec, l.OwnerReferences)
+	}
+	if err := first.Fence(b.ctx); err == nil {
+		t.Error("the former holder's Fence succeeds")
+	}
+}
