@@ -2,14 +2,16 @@ package lock
 
 import (
 	"fmt"
+	"math/bits"
 	"testing"
 )
 
 // A model of the protocol, gone through exhaustively: every interleaving of three
 // nodes' requests to the API server, with crashes of daemons at every point, a
-// machine that is gone for good, a person who clears slots, two zones, and numbers
-// of slots that differ while a rollout changes them. Each transition is one request,
-// which the API server carries out as a whole, or one crash.
+// machine that is gone for good, a person who clears slots, those of machines that
+// are down included, two zones, and numbers of slots that differ while a rollout
+// changes them. Each transition is one request, which the API server carries out as a
+// whole, or one crash.
 //
 // What a node believes from its watch may be old, so the model lets it try whatever
 // it might believe: what counts is what the API server answers.
@@ -29,7 +31,9 @@ const (
 	counted                // and may keep it: not more are held than there are slots
 	refused                // the zone was another's
 	mayReplace             // and looked: nobody else holds a slot, the zone is left over
-	inside                 // has slot and zone: cordons, drains
+	zoned                  // has slot and zone
+	looked                 // and has read who holds slots, to read next who is at work
+	inside                 // cordons, drains
 	down                   // has passed the fence: reboots
 	leaves                 // gives up zone and slot, to try again
 	returns                // has rebooted: gives up zone and slot, and is done
@@ -43,14 +47,20 @@ type modelNode struct {
 	at    step
 	slot  int8 // in took … backZone
 	stale bool // what it has read has changed since: its guard will not hold
+	// Nobody can be at work without a slot but for whom there is room: the slot was
+	// handed on to it, or it has looked.
+	sure  bool
+	saw   uint8 // in looked: which others hold slots
+	marks int8  // and how many are free and were handed on
 }
 
 type model struct {
 	node   [nodes]modelNode
 	holder [maxSlots]int8
-	zone   int8  // its value
-	says   uint8 // which nodes say it
-	clears uint8 // how often a person may still clear a slot
+	marked [maxSlots]bool // free, and was given up as it should be
+	zone   int8           // its value
+	says   uint8          // which nodes say it
+	clears uint8          // how often a person may still clear a slot
 	deaths uint8
 	crash  uint8
 }
@@ -60,6 +70,7 @@ type setting struct {
 	slots  [nodes]int8 // as each node is configured
 	zones  [nodes]int8 // nobody: no rule
 	held   []int8      // who holds which slot at the beginning, inside
+	given  []int8      // which slots have been given up as they should be
 	clears uint8
 	deaths uint8
 	crash  uint8
@@ -72,10 +83,13 @@ func (s setting) start() model {
 	for i := range m.holder {
 		m.holder[i] = nobody
 	}
+	for _, slot := range s.given {
+		m.marked[slot] = true
+	}
 	for slot, n := range s.held {
 		if n != nobody {
 			m.holder[slot] = n
-			m.node[n] = modelNode{at: inside, slot: int8(slot)}
+			m.node[n] = modelNode{at: inside, slot: int8(slot), sure: true}
 		}
 	}
 	return m
@@ -112,14 +126,24 @@ func (m *model) releaseZone(i int) {
 	m.zoneChanged(i)
 }
 
-// others says whether another node holds a slot.
-func (m *model) others(i int) bool {
+// others are the other nodes that hold slots.
+func (m *model) others(i int) (out uint8) {
 	for _, h := range m.holder {
 		if h != nobody && h != int8(i) {
-			return true
+			out |= 1 << h
 		}
 	}
-	return false
+	return out
+}
+
+// atWork are the nodes that are between cordon and release by their records.
+func (m *model) atWork() (out uint8) {
+	for i, n := range m.node {
+		if n.at == inside || n.at == down {
+			out |= 1 << i
+		}
+	}
+	return out
 }
 
 func (m *model) taken() (n int) {
@@ -146,16 +170,16 @@ func (s setting) next(m model, f func(fair bool, n model)) {
 			n := m
 			n.crash--
 			switch at {
-			case took, counted, refused, mayReplace:
+			case took, counted, refused, mayReplace, zoned, looked:
 				// The next start looks up its slot, and goes on from there.
 				n.node[i] = modelNode{at: took, slot: m.node[i].slot}
 				if m.holder[m.node[i].slot] != int8(i) {
 					n.node[i] = modelNode{}
 				}
-			case gaveZone:
-				n.node[i].at = leaves
-			case backZone:
-				n.node[i].at = returns
+			case leaves, gaveZone:
+				n.node[i].at, n.node[i].sure = leaves, false
+			case returns, backZone:
+				n.node[i].at, n.node[i].sure = returns, false
 			}
 			f(false, n)
 		}
@@ -167,8 +191,8 @@ func (s setting) next(m model, f func(fair bool, n model)) {
 		}
 	}
 	for slot, h := range m.holder {
-		// A person clears a slot; of a node that is down only if they know better.
-		if m.clears > 0 && h != nobody && m.node[h].at != down {
+		// A person clears a slot, be its holder down.
+		if m.clears > 0 && h != nobody {
 			n := m
 			n.clears--
 			n.holder[slot] = nobody
@@ -193,8 +217,8 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 		for slot, h := range m.holder {
 			if slot := int8(slot); h == nobody && slot < s.slots[i] {
 				do(func(m *model, n *modelNode) {
-					m.holder[slot] = me
-					*n = modelNode{at: took, slot: slot}
+					*n = modelNode{at: took, slot: slot, sure: m.marked[slot]}
+					m.holder[slot], m.marked[slot] = me, false
 				})
 			}
 		}
@@ -209,13 +233,13 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 		do(func(m *model, n *modelNode) {
 			n.at = refused
 			if m.applyZone(i, s.zones[i]) {
-				n.at = inside
+				n.at = zoned
 			}
 		})
 	case refused:
 		do(func(m *model, n *modelNode) {
 			n.at, n.stale = leaves, false
-			if !m.others(i) || s.bug == "takes any zone for left over" {
+			if m.others(i) == 0 || s.bug == "takes any zone for left over" {
 				n.at = mayReplace
 			}
 		})
@@ -227,7 +251,41 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 			}
 			m.zone, m.says = s.zones[i], 1<<i
 			m.zoneChanged(i)
-			n.at, n.stale = inside, false
+			n.at, n.stale, n.sure = zoned, false, n.sure && s.bug == "replaces a zone and does not look"
+		})
+	case zoned:
+		do(func(m *model, n *modelNode) {
+			switch {
+			case n.sure || s.bug == "does not look":
+				n.at, n.sure = inside, true
+				return
+			case !mine:
+				n.at = leaves
+				return
+			}
+			n.at, n.saw, n.marks = looked, m.others(i), 0
+			for slot := range m.holder {
+				if m.marked[slot] && slot < int(s.slots[i]) && s.bug != "takes a slot between two holders for free" {
+					n.marks++
+				}
+			}
+			if s.bug == "reads who is at work first" {
+				n.saw = m.atWork() &^ (1 << i)
+			}
+		})
+	case looked:
+		do(func(m *model, n *modelNode) {
+			all := n.saw | 1<<i
+			without := m.atWork() &^ all
+			if s.bug == "reads who is at work first" {
+				without = m.others(i) &^ all
+			}
+			n.at = zoned
+			room := bits.OnesCount8(all|without)+int(n.marks) <= int(s.slots[i])
+			if room && (without == 0 || s.zones[i] == nobody || s.bug == "takes anybody at work for one of its zone") {
+				n.at, n.sure = inside, true
+			}
+			n.saw, n.marks = 0, 0
 		})
 	case inside:
 		do(func(m *model, n *modelNode) {
@@ -248,7 +306,7 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 	case gaveZone, backZone:
 		do(func(m *model, n *modelNode) {
 			if mine {
-				m.holder[n.slot] = nobody
+				m.holder[n.slot], m.marked[n.slot] = nobody, n.sure || s.bug == "marks what it was not sure of"
 			}
 			*n = modelNode{at: map[step]step{gaveZone: waits, backZone: finished}[at.at]}
 		})
@@ -354,7 +412,8 @@ func settings() map[string]setting {
 		"two slots":                         {slots: all(2), zones: noZones, limit: 2, crash: 2, clears: 1, deaths: 1},
 		"two slots, two zones":              {slots: all(2), zones: [nodes]int8{0, 1, 0}, limit: 2, crash: 1, clears: 1, deaths: 1},
 		"three slots, two zones":            {slots: all(3), zones: [nodes]int8{0, 1, 0}, limit: 3, crash: 1, deaths: 1},
-		"three slots are lowered to two":    {slots: all(2), zones: noZones, held: []int8{nobody, nobody, 2}, limit: 2, crash: 1, deaths: 1},
+		"three slots are lowered to two":    {slots: all(2), zones: noZones, held: []int8{nobody, nobody, 2}, given: []int8{0, 1}, limit: 2, crash: 1, deaths: 1},
+		"two slots, both handed on":         {slots: all(2), zones: noZones, given: []int8{0, 1}, limit: 2, crash: 1, clears: 2},
 		"two are lowered to one, two zones": {slots: all(1), zones: [nodes]int8{0, 1, 0}, held: []int8{nobody, 2}, limit: 1, crash: 1},
 		"one slot and two, mixed":           {slots: [nodes]int8{1, 2, 2}, zones: noZones, limit: 2, crash: 1, clears: 1, deaths: 1},
 	}
@@ -376,11 +435,17 @@ func TestModel(t *testing.T) {
 // What the model is worth: each of these faults in the protocol is found.
 func TestModelFindsFaults(t *testing.T) {
 	for bug, in := range map[string]string{
-		"no fence":                               "one slot",
-		"no owner":                               "one slot and two, mixed",
-		"does not count again":                   "three slots are lowered to two",
-		"takes any zone for left over":           "two slots, two zones",
-		"replaces a zone without a precondition": "two slots, two zones",
+		"no fence":                                  "one slot",
+		"no owner":                                  "one slot and two, mixed",
+		"does not count again":                      "three slots are lowered to two",
+		"takes any zone for left over":              "two slots, two zones",
+		"replaces a zone without a precondition":    "two slots, two zones",
+		"does not look":                             "one slot",
+		"marks what it was not sure of":             "two slots, two zones",
+		"takes a slot between two holders for free": "two slots, both handed on",
+		"reads who is at work first":                "two slots, both handed on",
+		"takes anybody at work for one of its zone": "two slots, two zones",
+		"replaces a zone and does not look":         "two slots, two zones",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			t.Parallel()
