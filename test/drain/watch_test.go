@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"rebootd.dev/daemon/kube"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/proxy"
@@ -27,8 +26,7 @@ func (b *bed) through() *proxy.Proxy {
 	p, err := proxy.New(cfg)
 	b.must(err)
 	b.Cleanup(p.Close)
-	b.api, err = kube.New(&rest.Config{Host: p.URL})
-	b.must(err)
+	b.api = b.client(&rest.Config{Host: p.URL})
 	return p
 }
 
