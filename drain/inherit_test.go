@@ -130,9 +130,17 @@ func TestTotalsOfAnOlderVersion(t *testing.T) {
 			t.Errorf("%s: totals %v, want 300 drained, 80 failed, 20 skipped", name, got.Totals)
 		}
 	}
+	// A version that keeps the marks without knowing them tells of the pods itself.
+	c := newCore(testTiming, t0)
+	c.list(nil, t0)
+	got := c.report("op", at(1), false)
+	got.inherit(&Report{V: 1, ID: "op", Totals: map[Outcome]int{Failed: 1}, Pods: []PodReport{{UID: "1", Outcome: Failed}}, LeftOut: marks{Failed: {markOf("1")}}})
+	if got.Totals[Drained] != 1 {
+		t.Errorf("totals %v, want one pod", got.Totals)
+	}
 	// Nonsense in it does no harm.
 	bad := &Report{V: 1, ID: "op", Totals: map[Outcome]int{Drained: 1 << 62, Failed: -1 << 62, Skipped: -3}}
-	c := testCore(pod("a", "1"))
+	c = testCore(pod("a", "1"))
 	for range 3 {
 		got := c.report("op", at(1), false)
 		got.inherit(bad)

@@ -148,6 +148,12 @@ func TestSiblings(t *testing.T) {
 	if got := c.lookups(at(61)); len(got) != 1 {
 		t.Errorf("does not look up again when the budget has changed: %v", got)
 	}
+	b = b.DeepCopy()
+	b.ResourceVersion = "9"
+	c.budget("ns", "web", b, at(62))
+	if got, next := c.lookups(at(62)), c.wake(at(62)); len(got) != 0 || !next.Equal(at(66)) {
+		t.Errorf("looks up %v at once, and again at %s; want five seconds later", got, next)
+	}
 }
 
 // Where no pod more is healthy than has to be since one is broken, that one is told; where

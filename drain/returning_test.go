@@ -146,3 +146,33 @@ func TestPodsThatComeBackForEver(t *testing.T) {
 		})
 	}
 }
+
+// What comes to a namespace is not what was evicted there, as long as it is not much.
+func TestPodsOfOthersInTheNamespace(t *testing.T) {
+	c := testCore(made("a", -100))
+	goNow(c, 0.1)
+	for i := range 10 {
+		p := made(fmt.Sprint("other-", i), 8)
+		p.owner = fmt.Sprint("Job ", i)
+		c.seen(p, at(9))
+	}
+	goNow(c, 9)
+	if n := skipped(c); n > 0 || c.open() > 0 {
+		t.Errorf("%d pods were left running, %d are waited for", n, c.open())
+	}
+}
+
+// A list may tell at once that a pod goes and what has come in its place.
+func TestListWithPodsAndWhatCameInTheirPlace(t *testing.T) {
+	old := made("z", -100)
+	c := testCore(old)
+	for _, r := range c.due(t0) {
+		c.answered(r, judge(nil), t0)
+	}
+	old = deleting(old, at(30))
+	old.toldAt = t0
+	c.list([]podInfo{made("a", 20), made("b", 20), made("c", 20), old}, at(21))
+	if n := skipped(c); n != 2 {
+		t.Errorf("%d of three pods are known as coming back, want all but as many as there were", n)
+	}
+}

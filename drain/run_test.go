@@ -25,6 +25,7 @@ type fakeNode struct {
 	API
 	evict  func(name string) error // nil: accepted, and gone at once
 	remove func(name string) error
+	list   func() error // of the newest state
 
 	mu      sync.Mutex
 	pods    map[string]*corev1.Pod
@@ -61,6 +62,9 @@ func (n *fakeNode) ListPods(_ context.Context, _ string, opts metav1.ListOptions
 		}
 	} else {
 		n.lists++
+		if n.list != nil {
+			return nil, n.list()
+		}
 	}
 	for _, p := range n.pods {
 		list.Items = append(list.Items, *p.DeepCopy())
@@ -300,6 +304,52 @@ func TestDryRunAsksOnce(t *testing.T) {
 		}
 		if evicted, _, _, _ := n.count(); evicted != 1 || !d.drained() {
 			t.Errorf("asked %d times, drained %t", evicted, d.drained())
+		}
+	})
+}
+
+// A pod that is called gone, and is there, is told as that also while others are
+// waited for: nobody looks at the newest state for their sake.
+func TestPodThatIsCalledGoneWhileOthersStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode("web", "other")
+		n.evict = func(pod string) error {
+			if pod == "web" {
+				return notFound(pod)
+			}
+			return refused(403, metav1.StatusReasonForbidden, `admission webhook "w" denied the request: no`, nil)
+		}
+		d := n.drain(t, nil)
+		defer d.stop()
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		if p := d.last(); len(p.Blocked) != 2 || p.Blocked[0].Reason != APIOverloaded || p.Blocked[1].Reason != WebhookDenied {
+			t.Errorf("told %+v", p.Blocked)
+		}
+		if _, _, lists, _ := n.count(); lists > 6 {
+			t.Errorf("%d lists of the newest state", lists)
+		}
+	})
+}
+
+// An API server that does not let itself be asked for the newest state is asked with
+// growing pauses.
+func TestLastLookThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		n.list = func() error { return errors.New("etcd is away") }
+		d := n.drain(t, nil)
+		defer d.stop()
+		time.Sleep(time.Minute)
+		if _, _, lists, _ := n.count(); lists < 5 || lists > 20 || d.drained() {
+			t.Errorf("asked %d times within a minute, drained %t", lists, d.drained())
+		}
+		n.mu.Lock()
+		n.list = nil
+		n.mu.Unlock()
+		time.Sleep(lastRelist)
+		if !d.drained() {
+			t.Error("not drained when it answers again")
 		}
 	})
 }

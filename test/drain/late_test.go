@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -99,5 +100,37 @@ func TestPodsThatHaveJustBeenBound(t *testing.T) {
 		if text != "" && text != p.Summary {
 			t.Errorf("told people %q", text)
 		}
+	}
+}
+
+// Pods that nobody owns, and whoever makes them pins to the node, each with a name of
+// its own: the drain ends all the same.
+func TestPinnedPodsWithoutAController(t *testing.T) {
+	b := newBed(t)
+	b.pod("pinned", nil)
+	b.ready("pinned")
+	ctx, stop := context.WithCancel(b.ctx)
+	var maker sync.WaitGroup
+	defer maker.Wait()
+	defer stop()
+	maker.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ctx.Err() == nil; <-tick.C {
+			list, err := shared.Client.CoreV1().Pods(b.ns).List(ctx, metav1.ListOptions{})
+			if err != nil || len(list.Items) > 0 {
+				continue
+			}
+			tmpl := cluster.Template("pinned", nil)
+			p := &corev1.Pod{ObjectMeta: tmpl.ObjectMeta, Spec: tmpl.Spec}
+			p.Name, p.Namespace, p.Spec.NodeName = fmt.Sprintf("pinned-%d", i), b.ns, b.node
+			_, _ = shared.Client.CoreV1().Pods(b.ns).Create(ctx, p, metav1.CreateOptions{})
+			i++
+		}
+	})
+	b.start()
+	p := b.drained()
+	if p.Report.Totals[drain.Skipped] != 1 || p.Report.Totals[drain.Drained] > 25 {
+		t.Errorf("totals %v: want the last to be left alone, and few evicted", p.Report.Totals)
 	}
 }
