@@ -48,7 +48,7 @@ func Meanings() map[Reason]string {
 		APIOverloaded:        "The API server asks for patience, fails or does not answer.",
 		NamespaceTerminating: "Its namespace is being deleted; it goes with it.",
 		Terminating:          "It was told to end; the message says until when it has time, or had, and which finalizers there are.",
-		Returning:            "Pods of its controller keep coming to the cordoned node; it is not chased.",
+		Returning:            "Pods like it keep coming to the cordoned node when they are evicted from it; it is not chased.",
 		AwaitingCompletion:   "It is left to end by itself: `rebootd.dev/drain: wait-completed`, or a Job's pod under `--wait-for-jobs`.",
 		Protected:            "Karpenter or Cluster Autoscaler are told not to disturb it.",
 		AwaitingTurn:         "Pods that go before it in the order are still there.",
