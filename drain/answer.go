@@ -22,7 +22,7 @@ const (
 	BudgetNeverAllows    Reason = "BudgetNeverAllows"    // its budget allows none even with every pod healthy
 	UnhealthySiblings    Reason = "UnhealthySiblings"    // too few of the budget's pods are healthy
 	MultipleBudgets      Reason = "MultipleBudgets"      // more than one budget selects it, which the API refuses
-	WebhookDenied        Reason = "WebhookDenied"        // an admission webhook, in its own words
+	WebhookDenied        Reason = "WebhookDenied"        // an admission webhook or policy, in its own words
 	Relocating           Reason = "Relocating"           // somebody moves it, such as KubeVirt or an operator
 	Forbidden            Reason = "Forbidden"            // rebootd may not evict it
 	APIOverloaded        Reason = "APIOverloaded"        // the API server asks for patience, or fails
@@ -43,12 +43,12 @@ func Meanings() map[Reason]string {
 		UnhealthySiblings:    "Too few of the budget's pods are healthy; the message names those that are not.",
 		MultipleBudgets:      "More than one budget selects it, which the eviction API refuses. Needs a person.",
 		Relocating:           "Somebody moves it in their own way: KubeVirt migrates the machine, an operator rolls the pod. The message says where to, once that is known.",
-		WebhookDenied:        "An admission webhook refuses, in its own words.",
+		WebhookDenied:        "An admission webhook or policy refuses, in its own words.",
 		Forbidden:            "rebootd may not evict it. Needs a person.",
 		APIOverloaded:        "The API server asks for patience, fails or does not answer.",
 		NamespaceTerminating: "Its namespace is being deleted; it goes with it.",
 		Terminating:          "It was told to end; the message says until when it has time, or had, and which finalizers there are.",
-		Returning:            "Pods of its controller keep coming to the cordoned node; it is not chased.",
+		Returning:            "Pods like it keep coming to the cordoned node when they are evicted from it; it is not chased.",
 		AwaitingCompletion:   "It is left to end by itself: `rebootd.dev/drain: wait-completed`, or a Job's pod under `--wait-for-jobs`.",
 		Protected:            "Karpenter or Cluster Autoscaler are told not to disturb it.",
 		AwaitingTurn:         "Pods that go before it in the order are still there.",
@@ -62,16 +62,17 @@ func (r Reason) Permanent() bool {
 
 // verdict is what an answer to an eviction or deletion means.
 type verdict struct {
-	accepted bool // the pod terminates now
-	gone     bool // there is no such pod any more
-	reason   Reason
-	message  string
-	budget   string        // the name of the budget that blocks
-	after    time.Duration // when to try again; 0: with growing pauses, from first to most
-	first    time.Duration
-	most     time.Duration
-	soon     bool   // the answer asks for a retry after exactly that time
-	code     string // of the answer, for the metric
+	accepted  bool // the pod terminates now
+	gone      bool // there is no such pod any more
+	pretended bool // by a dry run
+	reason    Reason
+	message   string
+	budget    string        // the name of the budget that blocks
+	after     time.Duration // when to try again; 0: with growing pauses, from first to most
+	first     time.Duration
+	most      time.Duration
+	soon      bool   // the answer asks for a retry after exactly that time; later ones grow
+	code      string // of the answer, for the metric
 }
 
 const (
@@ -91,17 +92,29 @@ const (
 
 var budgetName = regexp.MustCompile(`^The disruption budget (\S+) `)
 
-// Words of answers that have no other mark. The first is the API server's
-// (pkg/registry/core/pod/storage/eviction.go), the others KubeVirt's
-// (pod-eviction-admitter).
+// Words of answers that have no other mark.
 const (
-	multiple          = "more than one PodDisruptionBudget"
-	virtEvacuation    = "Eviction triggered evacuation of VMI"
-	virtInProgress    = "Evacuation in progress"
-	virtHotplug       = "cannot evict hotplug pod"
-	webhookDenied     = "admission webhook"
-	webhookUnanswered = "failed calling webhook"
+	// The API server's: pkg/registry/core/pod/storage/eviction.go.
+	multiple = "more than one PodDisruptionBudget"
+	// Preconditions that speak of another pod, the second where it is told by the
+	// storage: a conflict of another kind has to be tried again.
+	otherUID       = "UID in the precondition"
+	otherUIDStored = "UID in precondition"
+	// NodeRestriction's, whose view of the pods may be behind that by which we know
+	// that the pod is on this node: plugin/pkg/admission/noderestriction.
+	otherNode = "can only evict pods with spec.nodeName set to itself"
+	// Any admission plugin's, in the first seconds of an API server.
+	notReady = "not yet ready to handle request"
+	// KubeVirt's: pod-eviction-admitter.
+	virtEvacuation = "Eviction triggered evacuation of VMI"
+	virtInProgress = "Evacuation in progress"
+	virtHotplug    = "cannot evict hotplug pod"
 )
+
+// byAdmission tells the words of a webhook or of an admission policy, with which the
+// API server passes on a refusal, whatever code they have chosen for it, and those by
+// which it says that one did not answer.
+var byAdmission = regexp.MustCompile(`admission webhook "|failed calling webhook|[Pp]olicy ['"][^'"]+['"]( with binding ['"][^'"]+['"])? denied request: `)
 
 // judge reads the answer to an eviction or deletion.
 func judge(err error) verdict {
@@ -110,7 +123,7 @@ func judge(err error) verdict {
 	}
 	var api apierrors.APIStatus
 	if !errors.As(err, &api) {
-		return verdict{reason: APIOverloaded, message: "no answer: " + oneLine(err.Error()), code: "error", first: unansweredRetry, most: unreachableRetry}
+		return verdict{reason: APIOverloaded, message: oneLine("no answer: " + err.Error()), code: "error", first: unansweredRetry, most: unreachableRetry}
 	}
 	s := api.Status()
 	v := verdict{code: strconv.Itoa(int(s.Code)), message: oneLine(s.Message)}
@@ -120,10 +133,18 @@ func judge(err error) verdict {
 		retryAfter = time.Duration(min(max(s.Details.RetryAfterSeconds, 0), int32(slowRetry/time.Second))) * time.Second
 	}
 	budget, terminating := causes(s)
+	says := func(words string) bool { return strings.Contains(s.Message, words) }
 	switch {
+	case says(virtEvacuation), says(virtInProgress), says(virtHotplug):
+		v.reason, v.first, v.most = Relocating, patientRetry, slowRetry
+	case byAdmission.MatchString(s.Message):
+		v.reason, v.first, v.most = WebhookDenied, patientRetry, slowRetry
+		if retryAfter > 0 {
+			v.after, v.soon = retryAfter, true
+		}
 	case apierrors.IsNotFound(err):
 		v.gone = true
-	case apierrors.IsConflict(err) && strings.Contains(s.Message, "UID"):
+	case apierrors.IsConflict(err) && (says(otherUID) || says(otherUIDStored)):
 		v.gone = true // another pod has its name now
 	case budget != "":
 		v.reason, v.message, v.after = BudgetExhausted, budget, slowRetry
@@ -135,24 +156,27 @@ func judge(err error) verdict {
 		}
 	case s.Code == 429 && retryAfter > 0:
 		v.reason, v.after, v.soon = APIOverloaded, retryAfter, true
-	case strings.Contains(s.Message, virtEvacuation), strings.Contains(s.Message, virtInProgress), strings.Contains(s.Message, virtHotplug):
-		v.reason, v.first, v.most = Relocating, patientRetry, slowRetry
-	case s.Code == 429 || s.Code == 403 && strings.Contains(s.Message, webhookDenied):
+	case s.Code == 429:
 		v.reason, v.first, v.most = WebhookDenied, patientRetry, slowRetry
 	case s.Code == 403 && terminating:
 		v.reason, v.first, v.most = NamespaceTerminating, patientRetry, slowRetry
 	case s.Code == 403 && s.Details != nil && s.Details.Kind == "poddisruptionbudget":
 		// The budget's status is out of its bounds; its controller has to catch up.
 		v.reason, v.budget, v.after = BudgetExhausted, s.Details.Name, slowRetry
+	case s.Code == 403 && says(otherNode):
+		v.reason, v.message = APIOverloaded, oneLine("the API server does not know yet that the pod is on this node: "+s.Message)
+		v.first, v.most = unansweredRetry, slowRetry
+	case s.Code == 403 && says(notReady):
+		v.reason, v.first, v.most = APIOverloaded, failedRetry, slowRetry
 	case s.Code == 403:
 		v.reason, v.after = Forbidden, slowRetry
-	case s.Code == 500 && strings.Contains(s.Message, multiple):
+	case s.Code == 401: // a token that is being renewed, or one that is not any more
+		v.reason, v.message = APIOverloaded, oneLine("the API server does not accept rebootd's credentials: "+s.Message)
+		v.first, v.most = failedRetry, slowRetry
+	case s.Code == 500 && says(multiple):
 		v.reason, v.after = MultipleBudgets, slowRetry
 	default:
 		v.reason, v.first, v.most = APIOverloaded, failedRetry, slowRetry
-		if strings.Contains(s.Message, webhookUnanswered) || strings.Contains(s.Message, webhookDenied) {
-			v.reason, v.first = WebhookDenied, patientRetry
-		}
 		if retryAfter > 0 {
 			v.after, v.soon = retryAfter, true
 		}

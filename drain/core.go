@@ -29,16 +29,20 @@ type tracked struct {
 	to      string // the node of its replacement
 	before  bool   // it was being deleted already when it was first seen
 
-	first   time.Time // seen
-	end     time.Time // of state done
-	asked   time.Time // accepted eviction or deletion
-	retryAt time.Time
-	tries   int       // in a row without a word about when to try again
-	pressed bool      // the deadline leaves it no more than its grace
-	forced  bool      // was deleted, whatever its budget says
-	cut     int64     // the grace in seconds that the deadline has left it; 0: its own
-	block   verdict   // the last answer that was no
-	blocked time.Time // since when, without an eviction in between
+	first     time.Time // seen
+	end       time.Time // of state done
+	asked     time.Time // accepted eviction or deletion
+	retryAt   time.Time
+	tries     int       // in a row without a word about when to try again
+	sent      bool      // it was asked to go
+	doubted   bool      // done by the word of an answer: neither list nor event has said so
+	wrongly   int       // how often an answer called it gone and it was there
+	pretended bool      // done, in a dry run: it is there
+	pressed   bool      // the deadline leaves it no more than its grace
+	forced    bool      // was deleted, whatever its budget says
+	cut       int64     // the grace in seconds that the deadline has left it; 0: its own
+	block     verdict   // the last answer that was no
+	blocked   time.Time // since when, without an eviction in between
 }
 
 // request is an eviction or deletion that the core wants made.
@@ -65,8 +69,8 @@ type core struct {
 	listed  bool // a whole list was seen
 
 	pods     map[types.UID]*tracked
-	order    []*tracked // as they came
-	owners   map[string]*comings
+	order    []*tracked                               // as they came
+	owners   map[string]*comings                      // by what pods are counted by, groups
 	budgets  map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
 	watched  map[string]bool                          // namespaces all of whose budgets are known
 	siblings map[string]siblings                      // by namespace/name of their budget
@@ -75,18 +79,9 @@ type core struct {
 	problems []string // that are to be told once
 }
 
-// comings counts an owner's pods on this node.
-type comings struct {
-	atFirst int // in the first list
-	later   int // that came since
-}
-
 const (
 	// maxInFlight bounds the evictions that are out at a time.
 	maxInFlight = 32
-	// extraReturns is how many pods more than an owner had here at first may come
-	// before its pods count as returning.
-	extraReturns = 2
 	// acceptedRetry is the first pause before an eviction that was accepted and
 	// yet did not lead to a deletion is asked for again.
 	acceptedRetry = 30 * time.Second
@@ -108,14 +103,22 @@ func newCore(t timing, now time.Time) *core {
 // is gone, whether or not its deletion was seen.
 func (c *core) list(pods []podInfo, now time.Time) {
 	there := make(map[types.UID]bool, len(pods))
+	var unknown []podInfo
 	for _, p := range pods {
 		there[p.uid] = true
-		c.seen(p, now)
+		if c.pods[p.uid] == nil {
+			unknown = append(unknown, p)
+		} else {
+			c.seen(p, now)
+		}
 	}
 	for _, t := range c.order {
 		if !there[t.uid] {
 			c.gone(t.uid, nil, now)
 		}
+	}
+	for _, p := range unknown { // after those that they may have come in place of
+		c.seen(p, now)
 	}
 	c.listed = true
 }
@@ -132,10 +135,12 @@ func (c *core) seen(p podInfo, now time.Time) {
 		c.arrived(t, now)
 	} else {
 		t.podInfo = p
-		if t.state == done && t.outcome != Skipped && !p.ended {
-			// Taken for gone, wrongly: the list knows better.
-			t.state, t.outcome, t.note, t.retryAt = pending, "", "", now
+		if t.state == done && t.outcome != Skipped && !p.ended && !t.pretended {
+			c.isThere(t, now)
 		}
+	}
+	if p.deleting() {
+		c.goes(t, now)
 	}
 	if t.state == done {
 		return
@@ -150,26 +155,43 @@ func (c *core) seen(p podInfo, now time.Time) {
 	}
 }
 
-// arrived decides whether a pod that is new here is in the set at all.
+// isThere takes in that a pod that was called gone is on the node. Where an answer
+// said so, it may say so again: the pod is asked with growing pauses, and that is
+// told as what keeps it from going.
+func (c *core) isThere(t *tracked, now time.Time) {
+	t.state, t.outcome, t.note, t.retryAt = pending, "", "", now
+	switch {
+	case !t.doubted:
+	case t.deleting(): // and will be gone
+		t.block, t.blocked = verdict{}, time.Time{}
+	case t.pressed:
+		t.retryAt = now.Add(c.pause(unansweredRetry, unreachableRetry, t.wrongly))
+	default:
+		t.retryAt = now.Add(c.pause(unansweredRetry, slowRetry, t.wrongly))
+	}
+	if t.doubted && !t.deleting() {
+		t.wrongly++
+		t.asked = time.Time{}
+	}
+	t.doubted = false
+}
+
+// arrived decides whether a pod that is new here is in the set at all, and from when
+// on it may be asked to go.
 func (c *core) arrived(t *tracked, now time.Time) {
-	o := c.owners[t.owner]
-	if o == nil {
-		o = &comings{}
-		c.owners[t.owner] = o
-	}
-	if !c.listed {
-		o.atFirst++
-	} else {
-		o.later++
-	}
 	if t.ignored != "" {
 		c.problems = append(c.problems, fmt.Sprintf("pod %s: %q makes no sense as %s; ignores it", t, t.ignored, t.ignoredOf))
 	}
 	switch {
 	case t.never != "":
 		c.finish(t, Skipped, t.never, now)
-	case o.later > o.atFirst+extraReturns:
-		c.finish(t, Skipped, string(Returning)+": pods of its controller keep coming to the cordoned node", now)
+	case t.ended:
+	default:
+		returns, wait := c.comes(t, now)
+		if returns {
+			c.finish(t, Skipped, string(Returning)+": pods like it keep coming to the cordoned node", now)
+		}
+		t.retryAt = later(t.retryAt, wait)
 	}
 }
 
@@ -177,11 +199,16 @@ func (c *core) arrived(t *tracked, now time.Time) {
 // end, nil if that is not known.
 func (c *core) gone(uid types.UID, last *podInfo, now time.Time) {
 	t := c.pods[uid]
-	if t == nil || t.state == done {
-		return // a skipped pod stays skipped: it was not ours to move
+	if t == nil {
+		return
 	}
 	if last != nil {
 		t.podInfo = *last
+	}
+	c.goes(t, now)
+	t.doubted = false
+	if t.state == done {
+		return // a skipped pod stays skipped: it was not ours to move
 	}
 	c.left(t, now)
 }
@@ -235,13 +262,22 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 		t.state, t.asked, t.block, t.blocked = terminating, now, verdict{}, time.Time{}
 		t.forced = t.forced || r.remove
 		t.cut = r.grace
-		t.retryAt = now.Add(c.spread(acceptedRetry, lastRetry, t))
+		first := acceptedRetry
+		if t.pressed {
+			first = patientRetry
+		}
+		t.retryAt = now.Add(c.spread(first, lastRetry, t))
 		return
 	case v.gone:
 		if t.asked.IsZero() {
 			t.asked = now // whose doing it was, the answer does not say
 		}
 		c.left(t, now)
+		t.pretended, t.doubted = v.pretended, !v.pretended
+		t.block = verdict{reason: APIOverloaded, message: oneLine("the API server answers that it is gone, and lists it as being there: " + v.message)}
+		if t.blocked.IsZero() {
+			t.blocked = now
+		}
 		return
 	}
 	t.block = v
@@ -253,6 +289,8 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 		t.retryAt = now // by deletion
 	case t.pressed:
 		t.retryAt = now.Add(c.spread(unansweredRetry, unreachableRetry, t))
+	case v.soon:
+		t.retryAt = now.Add(c.spread(v.after, slowRetry, t))
 	case v.after > 0 && (b != nil && b.Status.DisruptionsAllowed > 0 || b == nil && v.budget != "" && c.watched[t.namespace]):
 		// The budget has changed while the answer was on its way, or what we know of
 		// it is older than the answer.
@@ -271,8 +309,12 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 
 // spread is the next of t's growing pauses, with some chance in it.
 func (c *core) spread(first, most time.Duration, t *tracked) time.Duration {
-	d := min(most, growing(first, t.tries))
 	t.tries++
+	return c.pause(first, most, t.tries-1)
+}
+
+func (c *core) pause(first, most time.Duration, tries int) time.Duration {
+	d := min(most, growing(first, tries))
 	return d + c.jitter(d/4)
 }
 
@@ -284,18 +326,34 @@ func growing(first time.Duration, tries int) time.Duration {
 	return min(lastRetry, first<<min(tries, 16))
 }
 
+// open is how many pods are in the set.
+func (c *core) open() (n int) {
+	for _, t := range c.order {
+		if t.state != done {
+			n++
+		}
+	}
+	return n
+}
+
+// doubts is since when a pod counts as gone by nothing but an answer; zero: none does.
+func (c *core) doubts() time.Time {
+	var since time.Time
+	for _, t := range c.order {
+		if t.doubted && (since.IsZero() || t.end.Before(since)) {
+			since = t.end
+		}
+	}
+	return since
+}
+
 // drained says whether, by what is known, the node is empty and has been
 // cordoned for long enough.
 func (c *core) drained(now time.Time) bool {
 	if !c.listed || now.Before(c.started.Add(c.minWait)) {
 		return false
 	}
-	for _, t := range c.order {
-		if t.state != done {
-			return false
-		}
-	}
-	return true
+	return c.open() == 0
 }
 
 // budgetOf is the budget that blocks a pod, nil if it is not known.

@@ -122,6 +122,58 @@ func TestAnswers(t *testing.T) {
 			refused(500, metav1.StatusReasonInternalError, `failed calling webhook "w"`, nil),
 			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "500", message: `failed calling webhook "w"`},
 		},
+		"a pod that has just been bound": {
+			refused(403, metav1.StatusReasonForbidden, `pods "x" is forbidden: node n can only evict pods with spec.nodeName set to itself`, nil),
+			verdict{reason: APIOverloaded, first: unansweredRetry, most: slowRetry, code: "403", message: `the API server does not know yet that the pod is on this node: pods "x" is forbidden: node n can only evict pods with spec.nodeName set to itself`},
+		},
+		"an API server that has just begun": {
+			refused(403, metav1.StatusReasonForbidden, `pods "x" is forbidden: not yet ready to handle request`, nil),
+			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "403", message: `pods "x" is forbidden: not yet ready to handle request`},
+		},
+		"webhook by 404": {
+			refused(404, metav1.StatusReasonNotFound, `admission webhook "w" denied the request: no spare`, nil),
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "404", message: `admission webhook "w" denied the request: no spare`},
+		},
+		"webhook by 409": {
+			refused(409, metav1.StatusReasonConflict, `admission webhook "w" denied the request: the UID in the precondition`, nil),
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "409", message: `admission webhook "w" denied the request: the UID in the precondition`},
+		},
+		"webhook that asks for patience": {
+			refused(429, metav1.StatusReasonTooManyRequests, `admission webhook "w" denied the request: busy`, &metav1.StatusDetails{RetryAfterSeconds: 20}),
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, after: 20 * time.Second, soon: true, code: "429", message: `admission webhook "w" denied the request: busy`},
+		},
+		"webhook without dry runs": {
+			refused(400, metav1.StatusReasonBadRequest, `admission webhook "w" does not support dry run`, nil),
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "400", message: `admission webhook "w" does not support dry run`},
+		},
+		"policy by 422": {
+			refused(422, metav1.StatusReasonInvalid, `pods "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not before noon`, nil),
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "422", message: `pods "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not before noon`},
+		},
+		"policy without a binding": {
+			refused(403, metav1.StatusReasonForbidden, `pods "x" is forbidden: policy "p" denied request: failed to configure policy: no such kind`, nil),
+			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "403", message: `pods "x" is forbidden: policy "p" denied request: failed to configure policy: no such kind`},
+		},
+		"another conflict, of a UID by its name": {
+			apierrors.NewConflict(gr, "UID", fmt.Errorf("try again")),
+			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "409", message: `Operation cannot be fulfilled on pods "UID": try again`},
+		},
+		"another pod has the name, by the eviction": {
+			apierrors.NewConflict(gr, "x", fmt.Errorf("the UID in the precondition (a) does not match the UID in record (b). The object might have been deleted and then recreated")),
+			verdict{gone: true, code: "409", message: `Operation cannot be fulfilled on pods "x": the UID in the precondition (a) does not match the UID in record (b). The object might have been deleted and then recreated`},
+		},
+		"a token that has run out": {
+			refused(401, metav1.StatusReasonUnauthorized, "Unauthorized", nil),
+			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "401", message: "the API server does not accept rebootd's credentials: Unauthorized"},
+		},
+		"a request that is not understood": {
+			refused(400, metav1.StatusReasonBadRequest, "not a Eviction object", nil),
+			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "400", message: "not a Eviction object"},
+		},
+		"a budget that others change all the time": {
+			refused(504, metav1.StatusReasonTimeout, `couldn't update PodDisruptionBudget "web" due to conflicts`, &metav1.StatusDetails{RetryAfterSeconds: 10}),
+			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, after: 10 * time.Second, soon: true, code: "504", message: `couldn't update PodDisruptionBudget "web" due to conflicts`},
+		},
 		"no answer": {fmt.Errorf("connection refused"), verdict{reason: APIOverloaded, first: unansweredRetry, most: unreachableRetry, code: "error", message: "no answer: connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +268,9 @@ func TestFewRetries(t *testing.T) {
 		"a terminating namespace": refused(403, metav1.StatusReasonForbidden, "x", &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: "NamespaceTerminating"}}}),
 		"an internal error":       refused(500, metav1.StatusReasonInternalError, "etcd", nil),
 		"accepted, nothing done":  nil,
+		"a policy":                refused(422, metav1.StatusReasonInvalid, "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", nil),
+		"a budget that is behind": budgetError("The disruption budget web is still being processed by the server.", 10),
+		"patience, for ever":      refused(429, metav1.StatusReasonTooManyRequests, "too many requests", &metav1.StatusDetails{RetryAfterSeconds: 5}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testCore(pod("a", "1"))
@@ -230,6 +285,30 @@ func TestFewRetries(t *testing.T) {
 				t.Errorf("asked %d times", asked)
 			}
 		})
+	}
+}
+
+// An API server that does not know yet where a pod is learns of it within seconds, as
+// a rule; it is asked again soon, and less often where it does not.
+func TestPodThatTheAPIServerDoesNotKnowYet(t *testing.T) {
+	behind := refused(403, metav1.StatusReasonForbidden, `pods "a" is forbidden: node n can only evict pods with spec.nodeName set to itself`, nil)
+	c := testCore(pod("a", "1"))
+	var asked []float64
+	for s := 0.0; s < 600; s += 0.1 {
+		for _, r := range c.due(at(s)) {
+			asked = append(asked, s)
+			c.answered(r, judge(behind), at(s))
+		}
+	}
+	if len(asked) < 4 || asked[1] > 1 || asked[3] > 5 || len(asked) > 12 {
+		t.Errorf("asked at %v", asked)
+	}
+	if p := c.progress("op", at(5), time.Time{}); len(p.Blocked) != 0 {
+		t.Errorf("tells people after 5 s: %+v", p.Blocked)
+	}
+	p := c.progress("op", at(60), time.Time{})
+	if len(p.Blocked) != 1 || p.Blocked[0].Reason != APIOverloaded || strings.Contains(p.Summary, "needs a person") || !strings.Contains(p.Summary, "does not know yet") {
+		t.Errorf("tells %q", p.Summary)
 	}
 }
 

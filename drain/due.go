@@ -23,8 +23,8 @@ func (c *core) due(now time.Time) []request {
 			r.grace = left
 		}
 		// Even under the deadline it is asked to go within its budget first.
-		r.remove = t.pressed && (t.block.reason != "" || t.deleting())
-		t.state = evicting
+		r.remove = t.pressed && (t.block.reason != "" || t.deleting() || !t.asked.IsZero())
+		t.state, t.sent = evicting, true
 		c.inFlight++
 		out = append(out, r)
 	}
@@ -38,6 +38,9 @@ func (c *core) press(t *tracked, now time.Time) {
 		return
 	}
 	t.pressed, t.tries, t.retryAt = true, 0, now
+	if t.state == terminating && !t.deleting() {
+		t.retryAt = t.asked.Add(patientRetry) // its deletion may be on its way
+	}
 }
 
 func (c *core) pressAt(t *tracked, now time.Time) time.Time {
@@ -66,7 +69,7 @@ func (c *core) graceLeft(now time.Time) int64 {
 
 // turn is the least rank of the pods that are still there: those whose turn it is.
 func (c *core) turn() rank {
-	r := rank{order: math.MaxInt}
+	r := rank{order: math.MaxInt, tier: controlPath} // none is after it
 	for _, t := range c.order {
 		if t.state != done && t.rank.compare(r) < 0 {
 			r = t.rank
@@ -141,7 +144,10 @@ func (c *core) wake(now time.Time) time.Time {
 				sooner(c.pressAt(t, now))
 			}
 		}
-		for _, told := range []time.Time{t.deletedAt.Add(overdueAfter), t.blocked.Add(patience)} {
+		if at, l := c.lookupFor(t); l.budget != "" {
+			sooner(at)
+		}
+		for _, told := range []time.Time{t.deletedAt.Add(overdueAfter), t.blocked.Add(patience), t.asked.Add(patience)} {
 			if now.Before(told) { // zero times are long past
 				sooner(told)
 			}

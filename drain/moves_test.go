@@ -148,4 +148,94 @@ func TestSiblings(t *testing.T) {
 	if got := c.lookups(at(61)); len(got) != 1 {
 		t.Errorf("does not look up again when the budget has changed: %v", got)
 	}
+	b = b.DeepCopy()
+	b.ResourceVersion = "9"
+	c.budget("ns", "web", b, at(62))
+	if got, next := c.lookups(at(62)), c.wake(at(62)); len(got) != 0 || !next.Equal(at(66)) {
+		t.Errorf("looks up %v at once, and again at %s; want five seconds later", got, next)
+	}
+}
+
+// Where no pod more is healthy than has to be since one is broken, that one is told; where
+// all that is missing is what was evicted, the budget is just used up.
+func TestOneSiblingIsBroken(t *testing.T) {
+	for name, tc := range map[string]struct {
+		selector *metav1.LabelSelector
+		status   policyv1.PodDisruptionBudgetStatus
+		names    []string
+		asks     string // the selector that is asked with; "none": not asked
+		want     Reason
+	}{
+		"one of six": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
+			[]string{"sick"},
+			"app=web", UnhealthySiblings,
+		},
+		"two of six": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 4, DesiredHealthy: 5, ExpectedPods: 6},
+			[]string{"sick", "too"},
+			"app=web", UnhealthySiblings,
+		},
+		"used up": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
+			nil, "app=web", BudgetExhausted,
+		},
+		"all are healthy": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 6, DesiredHealthy: 6, ExpectedPods: 6},
+			nil, "none", BudgetNeverAllows,
+		},
+		"every pod of the namespace": {
+			&metav1.LabelSelector{},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
+			[]string{"sick"},
+			"", UnhealthySiblings,
+		},
+		"no pod": {
+			nil, policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6}, nil, "none", BudgetExhausted,
+		},
+		"a selector that is none": {
+			&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
+			nil, "none", BudgetExhausted,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testCore(pod("a", "1"))
+			for _, r := range c.due(t0) {
+				c.answered(r, judge(budgetError("The disruption budget web needs 5 healthy pods and has 5 currently", 0)), t0)
+			}
+			b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web", ResourceVersion: "7"}}
+			b.Spec.Selector, b.Status = tc.selector, tc.status
+			c.budget("ns", "web", b, at(1))
+			if at := c.wake(at(1)); at.After(t0.Add(patience)) {
+				t.Errorf("wakes at %s, after people are to be told", at)
+			}
+			ls := c.lookups(at(11))
+			if asks := tc.asks; asks == "none" && len(ls) != 0 || asks != "none" && (len(ls) != 1 || ls[0].selector != asks) {
+				t.Errorf("looks up %+v", ls)
+			}
+			for _, l := range ls {
+				c.notLookedUp(l) // the API server is away for once
+				if again := c.lookups(at(12)); len(again) != 0 {
+					t.Errorf("looks up again at once: %+v", again)
+				}
+				for _, l := range c.lookups(at(17)) {
+					c.unhealthy(l, tc.names)
+				}
+			}
+			d := c.why(c.pods["1"], at(20))
+			if d.reason != tc.want {
+				t.Errorf("told as %+v", d)
+			}
+			for _, n := range tc.names {
+				if !strings.Contains(d.message, n) {
+					t.Errorf("%s is not named: %s", n, d.message)
+				}
+			}
+		})
+	}
 }

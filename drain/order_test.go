@@ -200,6 +200,39 @@ func TestDeadlineTightens(t *testing.T) {
 	}
 }
 
+// A pod whose eviction was accepted a moment before is not deleted, too, since nobody
+// has seen it go yet; one that does not go is.
+func TestDeadlineRightAfterAnEviction(t *testing.T) {
+	for name, goes := range map[string]bool{"goes": true, "stays": false, "came in the last moment and stays": false} {
+		timing := testTiming
+		timing.deadline = at(31)
+		c := newCore(timing, t0)
+		c.list(nil, t0)
+		asked := 0.5
+		if len(name) > 5 {
+			asked = 2
+		}
+		c.seen(pod("a", "1"), at(asked))
+		for _, r := range c.due(at(asked)) {
+			c.answered(r, judge(nil), at(asked+0.1))
+		}
+		removed := 0.0
+		for s := asked + 0.5; s < 31 && removed == 0; s += 0.5 {
+			if goes && s == 3 {
+				c.seen(deleting(c.pods["1"].podInfo, at(30)), at(s))
+			}
+			for _, r := range c.due(at(s)) {
+				if r.remove {
+					removed = s
+				}
+			}
+		}
+		if goes && removed > 0 || !goes && (removed < 5 || removed > 10) {
+			t.Errorf("a pod that %s is deleted at %g s", name, removed)
+		}
+	}
+}
+
 // Without force no pod is ever deleted.
 func TestNeverDeletesWithoutDeadline(t *testing.T) {
 	for seed := range uint64(50) {

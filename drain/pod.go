@@ -37,6 +37,19 @@ type podInfo struct {
 	handled    string   // who moves it when its eviction is refused, "" if nobody
 }
 
+// maxGrace is as good as for ever. What is longer, and a few times that, would not fit
+// into a Duration: nine thousand million seconds.
+const maxGrace = 100 * 365 * 24 * time.Hour
+
+// seconds is a number of seconds of an object, as a grace period. The kubelet takes
+// what is negative for one second.
+func seconds(n int64) time.Duration {
+	if n < 0 {
+		return time.Second
+	}
+	return time.Duration(min(n, int64(maxGrace/time.Second))) * time.Second
+}
+
 // defaultGrace is what the API server sets where a pod names none.
 const defaultGrace = 30 * time.Second
 
@@ -62,12 +75,16 @@ func (v viewer) info(p *corev1.Pod) podInfo {
 		claims:     claimsOf(p),
 	}
 	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
-		i.grace = time.Duration(*s) * time.Second
+		i.grace = seconds(*s)
 	}
 	if p.DeletionTimestamp != nil {
 		i.deletedAt, i.toldAt = p.DeletionTimestamp.Time, p.DeletionTimestamp.Time
 		if s := p.DeletionGracePeriodSeconds; s != nil {
-			i.toldAt = i.toldAt.Add(-time.Duration(*s) * time.Second)
+			i.toldAt = i.toldAt.Add(-seconds(*s))
+			if *s > int64(maxGrace/time.Second) {
+				// The API server has gone wrong in adding them up.
+				i.deletedAt, i.toldAt = never, time.Time{}
+			}
 		}
 	}
 	for _, c := range p.Status.Conditions {

@@ -43,6 +43,9 @@ type Report struct {
 	Finished time.Time       `json:"finished,omitzero"`
 	Totals   map[Outcome]int `json:"totals"`
 	Pods     []PodReport     `json:"pods"`
+	// LeftOut are marks of the pods that are counted and not told, for a later run of
+	// the same drain.
+	LeftOut marks `json:"leftOut,omitempty"`
 	// Hooks are an admin's own programs that ran before the drain and the reboot.
 	Hooks []HookOutcome `json:"hooks,omitempty"`
 
@@ -84,7 +87,7 @@ func ParseReport(data []byte) (*Report, error) {
 	if err := json.Unmarshal(data, &r.unknown); err != nil {
 		return nil, fmt.Errorf("the report is not the JSON of a report: %w", err)
 	}
-	for _, k := range []string{"v", "id", "started", "finished", "totals", "pods", "hooks"} {
+	for _, k := range []string{"v", "id", "started", "finished", "totals", "pods", "leftOut", "hooks"} {
 		delete(r.unknown, k)
 	}
 	return r, nil
@@ -102,22 +105,24 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID),
 		)
 	})
+	all := pods
 	c := plain(*r)
 	for {
 		c.Pods = pods
 		if c.Pods == nil {
 			c.Pods = []PodReport{}
 		}
+		c.LeftOut = r.leftOut(all[len(pods):])
 		data, err := json.Marshal(&c)
 		if err != nil {
 			return nil, err
 		}
 		if len(r.unknown) > 0 {
-			all := maps.Clone(r.unknown)
-			if err := json.Unmarshal(data, &all); err != nil {
+			whole := maps.Clone(r.unknown)
+			if err := json.Unmarshal(data, &whole); err != nil {
 				return nil, err
 			}
-			if data, err = json.Marshal(all); err != nil {
+			if data, err = json.Marshal(whole); err != nil {
 				return nil, err
 			}
 		}
@@ -131,6 +136,22 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		drop := max(1, (len(data)-MaxReport)*len(pods)/len(data))
 		pods = pods[:len(pods)-drop]
 	}
+}
+
+// leftOut are the marks of the pods that an earlier report had left out and of those
+// that this one does.
+func (r *Report) leftOut(pods []PodReport) marks {
+	out, left := marks{}, maxMarks
+	for _, o := range slices.Sorted(maps.Keys(r.LeftOut)) {
+		if n := min(len(r.LeftOut[o]), left); n > 0 {
+			out[o] = slices.Clip(r.LeftOut[o][:n])
+			left -= n
+		}
+	}
+	for _, p := range pods[:min(len(pods), left)] {
+		out[p.Outcome] = append(out[p.Outcome], markOf(p.UID))
+	}
+	return out
 }
 
 // keepRank orders the outcomes by how long they stay in a report that is cut.

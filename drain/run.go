@@ -142,6 +142,7 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		for _, l := range r.core.lookups(now) {
 			r.wg.Go(func() { r.lookUp(ctx, l) })
 		}
+		r.settleDoubts(ctx, now)
 		switch {
 		case !r.core.drained(now):
 			r.finished, r.volumes.began = time.Time{}, time.Time{}
@@ -156,7 +157,7 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 // wake is when the loop turns next although nothing has happened.
 func (r *run) wake(now time.Time) time.Time {
 	at := now.Add(time.Hour)
-	for _, t := range []time.Time{r.core.wake(now), r.confirmAt, r.volumesUntil()} {
+	for _, t := range []time.Time{r.core.wake(now), r.lookAt, r.doubtsUntil(), r.volumesUntil()} {
 		if t.After(now) && t.Before(at) {
 			at = t
 		}
@@ -170,17 +171,17 @@ func (r *run) wake(now time.Time) time.Time {
 // run is one call of Run.
 type run struct {
 	*Drainer
-	opts      Options
-	core      *core
-	inbox     chan func(now time.Time)
-	wg        sync.WaitGroup
-	view      viewer
-	volumes   volumes
-	budgets   map[string]context.CancelFunc // watches by namespace
-	moves     map[moveKey]context.CancelFunc
-	finished  time.Time // since when the node is drained; zero: it is not
-	confirmAt time.Time // when the last look failed: look again
-	failed    int
+	opts     Options
+	core     *core
+	inbox    chan func(now time.Time)
+	wg       sync.WaitGroup
+	view     viewer
+	volumes  volumes
+	budgets  map[string]context.CancelFunc // watches by namespace
+	moves    map[moveKey]context.CancelFunc
+	finished time.Time // since when the node is drained; zero: it is not
+	lookAt   time.Time // not before then is the newest state looked at again
+	failed   int       // looks in a row that failed, or contradicted
 }
 
 func jitter(d time.Duration) time.Duration {
@@ -252,8 +253,9 @@ func (r *run) ask(ctx context.Context, req request) {
 		}
 		v := judge(err)
 		r.cfg.OnEviction(v.code)
-		v.gone = v.gone || v.accepted && r.cfg.DryRun
-		v.accepted = v.accepted && !r.cfg.DryRun
+		if r.cfg.DryRun {
+			v.gone, v.accepted, v.pretended = v.gone || v.accepted, false, true
+		}
 		r.post(ctx, func(now time.Time) { r.core.answered(req, v, now) })
 	})
 }
@@ -261,22 +263,51 @@ func (r *run) ask(ctx context.Context, req request) {
 // confirmed looks once more, at the newest state, when the node seems drained: a
 // watch may be behind.
 func (r *run) confirmed(ctx context.Context) bool {
-	if time.Now().Before(r.confirmAt) {
+	return r.look(ctx) && r.core.drained(time.Now())
+}
+
+// doubtPause is how long the watch has to confirm what an answer says of a pod.
+const doubtPause = time.Second
+
+// settleDoubts looks at the newest state when an answer has called a pod gone and the
+// watch has not: one of them is wrong.
+func (r *run) settleDoubts(ctx context.Context, now time.Time) {
+	if at := r.doubtsUntil(); !at.IsZero() && !now.Before(at) {
+		r.look(ctx)
+	}
+}
+
+func (r *run) doubtsUntil() time.Time {
+	since := r.core.doubts()
+	if since.IsZero() {
+		return since
+	}
+	return later(since.Add(doubtPause), r.lookAt)
+}
+
+// look takes in the newest state, which costs the API server more than others, so that
+// after one that failed, or did not find what was expected, the next has to wait. It
+// says whether it looked.
+func (r *run) look(ctx context.Context) bool {
+	if time.Now().Before(r.lookAt) {
 		return false
 	}
 	list, err := r.cfg.API.ListPods(ctx, "", r.podOptions())
 	now := time.Now()
-	if err != nil {
+	left := r.core.open()
+	switch {
+	case err != nil:
 		r.cfg.OnError(fmt.Errorf("list the pods of the node %s once more: %w", r.cfg.Node, err))
-		r.confirmAt = now.Add(min(lastRelist, growing(firstRelist, r.failed)))
-		r.failed++
-		return false
-	}
-	r.failed, r.confirmAt = 0, time.Time{}
-	if !r.cfg.DryRun { // where nothing is gone in truth
+	case !r.cfg.DryRun: // where nothing is gone in truth
 		r.core.list(r.infos(list), now)
 	}
-	return r.core.drained(now)
+	if err == nil && r.core.open() <= left {
+		r.failed, r.lookAt = 0, time.Time{}
+		return true
+	}
+	r.lookAt = now.Add(min(lastRelist, growing(firstRelist, r.failed)))
+	r.failed++
+	return err == nil
 }
 
 func (r *run) podOptions() metav1.ListOptions {
@@ -440,17 +471,31 @@ func (r *run) watchMove(ctx context.Context, key moveKey) {
 	})
 }
 
+// podPage is how many pods are asked for at a time where there may be thousands.
+const podPage = 500
+
 // lookUp finds out which pods of a budget are not Ready.
 func (r *run) lookUp(ctx context.Context, l lookup) {
-	list, err := r.cfg.API.ListPods(ctx, l.namespace, metav1.ListOptions{LabelSelector: l.selector, ResourceVersion: "0"})
-	if err != nil {
-		r.cfg.OnError(fmt.Errorf("list the pods of the budget %s/%s, to name those that are not Ready: %w", l.namespace, l.budget, err))
-		return
-	}
 	var names []string
-	for i := range list.Items {
-		if p := &list.Items[i]; !isReady(p) && p.DeletionTimestamp == nil {
-			names = append(names, p.Name+trouble(p))
+	opts := metav1.ListOptions{LabelSelector: l.selector, Limit: podPage}
+	for {
+		list, err := r.cfg.API.ListPods(ctx, l.namespace, opts)
+		if err != nil {
+			if ctx.Err() == nil {
+				r.cfg.OnError(fmt.Errorf("list the pods of the budget %s/%s, to name those that are not Ready: %w; tries again", l.namespace, l.budget, err))
+			}
+			r.post(ctx, func(time.Time) { r.core.notLookedUp(l) })
+			return
+		}
+		for i := range list.Items {
+			p := &list.Items[i]
+			ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+			if !isReady(p) && p.DeletionTimestamp == nil && !ended {
+				names = append(names, strings.Clone(p.Name)+trouble(p))
+			}
+		}
+		if opts.Continue = list.Continue; opts.Continue == "" {
+			break
 		}
 	}
 	r.post(ctx, func(time.Time) { r.core.unhealthy(l, names) })

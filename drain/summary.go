@@ -3,7 +3,6 @@ package drain
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -153,28 +152,4 @@ func (c *core) report(id string, now, finished time.Time) *Report {
 		r.Pods = append(r.Pods, p)
 	}
 	return r
-}
-
-// inherit adds to a report what an earlier, interrupted run of the same drain had
-// seen: what is not on the node any more has been drained.
-func (r *Report) inherit(earlier *Report) {
-	if earlier == nil || earlier.ID != r.ID {
-		return
-	}
-	r.Started = earlier.Started
-	r.unknown = maps.Clone(earlier.unknown)
-	have := map[string]bool{}
-	for _, p := range r.Pods {
-		have[string(p.UID)] = true
-	}
-	for _, p := range earlier.Pods {
-		if have[string(p.UID)] {
-			continue
-		}
-		if p.Outcome == Failed {
-			p.Outcome, p.Reason = Drained, ""
-		}
-		r.Totals[p.Outcome]++
-		r.Pods = append(r.Pods, p)
-	}
 }

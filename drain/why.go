@@ -40,7 +40,7 @@ func (c *core) why(t *tracked, now time.Time) diagnosis {
 				m = "is not to be disturbed (" + t.holdWord + ")"
 			}
 			if end != never {
-				m += ", until " + clock(end)
+				m += ", until " + clock(end, now)
 			}
 			return diagnosis{t.hold, m, true}
 		}
@@ -59,8 +59,13 @@ func (c *core) why(t *tracked, now time.Time) diagnosis {
 	}
 	if b := c.budgetOf(t); b != nil && d.reason == BudgetExhausted {
 		d.reason, d.message = explain(b)
+		if text := c.siblings[t.namespace+"/"+b.Name].text; short(b) {
+			d.message += text
+			if text != "" { // no pod more is healthy than has to be, because of these
+				d.reason = UnhealthySiblings
+			}
+		}
 		if d.reason == UnhealthySiblings {
-			d.message += c.siblings[t.namespace+"/"+b.Name].text
 			if p := b.Spec.UnhealthyPodEvictionPolicy; !t.ready && (p == nil || *p != policyv1.AlwaysAllow) {
 				d.message += "; pods that are not Ready themselves could go with its unhealthyPodEvictionPolicy: AlwaysAllow"
 			}
@@ -76,16 +81,23 @@ func (c *core) whyTerminating(t *tracked, now time.Time) diagnosis {
 		return diagnosis{Terminating, "its eviction was accepted and it has not been deleted", !now.Before(t.asked.Add(patience))}
 	}
 	if overdue := t.deletedAt.Add(overdueAfter); now.Before(overdue) {
-		return diagnosis{Terminating, "has until " + clock(t.deletedAt) + " to end", false}
+		return diagnosis{Terminating, "has until " + clock(t.deletedAt, now) + " to end", false}
 	}
-	m := "should have ended by " + clock(t.deletedAt)
+	m := "should have ended by " + clock(t.deletedAt, now)
 	if len(t.finalizers) > 0 {
 		m += "; finalizers " + strings.Join(t.finalizers, ", ")
 	}
 	return diagnosis{Terminating, m, true}
 }
 
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
+// clock is a time of day, with the date where it might be another day's.
+func clock(t, now time.Time) string {
+	layout := "15:04:05 MST"
+	if d := t.Sub(now); d > 12*time.Hour || d < -12*time.Hour {
+		layout = "2006-01-02 " + layout
+	}
+	return t.UTC().Format(layout)
+}
 
 // explain says why a budget allows no eviction.
 func explain(b *policyv1.PodDisruptionBudget) (Reason, string) {
@@ -106,6 +118,12 @@ func explain(b *policyv1.PodDisruptionBudget) (Reason, string) {
 	}
 }
 
+// short says whether a budget allows nothing since not all of its pods are healthy.
+func short(b *policyv1.PodDisruptionBudget) bool {
+	reason, _ := explain(b)
+	return reason == UnhealthySiblings || reason == BudgetExhausted && b.Status.CurrentHealthy < b.Status.ExpectedPods
+}
+
 // siblings are the pods of a budget that keep it from allowing more.
 type siblings struct {
 	version string // of the budget, when they were looked up
@@ -122,23 +140,34 @@ type lookup struct {
 func (c *core) lookups(now time.Time) []lookup {
 	var out []lookup
 	for _, t := range c.order {
-		b := c.budgetOf(t)
-		if t.state != pending || b == nil || b.Spec.Selector == nil || now.Before(t.blocked.Add(patience)) {
+		at, l := c.lookupFor(t)
+		if l.budget == "" || now.Before(at) {
 			continue
 		}
-		key := t.namespace + "/" + b.Name
-		known := c.siblings[key]
-		if known.version == b.ResourceVersion || now.Before(known.at.Add(siblingsPause)) {
-			continue
-		}
-		if reason, _ := explain(b); reason != UnhealthySiblings {
-			continue
-		}
-		known.version, known.at = b.ResourceVersion, now
-		c.siblings[key] = known
-		out = append(out, lookup{t.namespace, b.Name, b.ResourceVersion, metav1.FormatLabelSelector(b.Spec.Selector)})
+		known := c.siblings[l.namespace+"/"+l.budget]
+		known.version, known.at = l.version, now
+		c.siblings[l.namespace+"/"+l.budget] = known
+		out = append(out, l)
 	}
 	return out
+}
+
+// lookupFor is what has to be looked up for people to be told why a pod does not go,
+// and when; without a budget: nothing.
+func (c *core) lookupFor(t *tracked) (time.Time, lookup) {
+	b := c.budgetOf(t)
+	if t.state != pending || b == nil || !short(b) {
+		return time.Time{}, lookup{}
+	}
+	known := c.siblings[t.namespace+"/"+b.Name]
+	if known.version == b.ResourceVersion {
+		return time.Time{}, lookup{}
+	}
+	selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
+	if err != nil || selector.String() == "" && !selector.Empty() {
+		return time.Time{}, lookup{} // it selects no pod, and "" would be every pod
+	}
+	return later(t.blocked.Add(patience), known.at.Add(siblingsPause)), lookup{t.namespace, b.Name, b.ResourceVersion, selector.String()}
 }
 
 // unhealthy takes in the names of a budget's pods that are not Ready, each with
@@ -146,8 +175,8 @@ func (c *core) lookups(now time.Time) []lookup {
 func (c *core) unhealthy(l lookup, names []string) {
 	key := l.namespace + "/" + l.budget
 	s, ok := c.siblings[key]
-	if !ok {
-		return // the budget is gone
+	if !ok || s.version != l.version {
+		return // the budget is gone, or another look is under way
 	}
 	s.text = ""
 	if len(names) > 0 {
@@ -155,6 +184,15 @@ func (c *core) unhealthy(l lookup, names []string) {
 		s.text = "; not Ready: " + shortList(names)
 	}
 	c.siblings[key] = s
+}
+
+// notLookedUp has a budget's pods looked up again, after a pause.
+func (c *core) notLookedUp(l lookup) {
+	key := l.namespace + "/" + l.budget
+	if s, ok := c.siblings[key]; ok && s.version == l.version {
+		s.version = ""
+		c.siblings[key] = s
+	}
 }
 
 // maxNames is how many names are told where there are more.

@@ -164,27 +164,33 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, opts metav1.Li
 }
 
 // EvictPod asks for the eviction of the pod that ev names: as the node, where ForNode
-// was called and the API server lets us, and else in our own name.
+// was called and the API server lets us, and else in our own name. A dry run is one
+// that ev.DeleteOptions calls so.
 func (c *Client) EvictPod(ctx context.Context, ev *policyv1.Eviction) error {
 	if n := &c.asNode; n.client != nil && !n.refused.Load() {
-		err := evict(ctx, n.client, ev)
+		err := c.evict(ctx, n.client, ev)
 		if !mayNotImpersonate(err) {
 			return err
 		}
 		n.refused.Store(true)
 	}
-	err := evict(ctx, c.core, ev)
+	err := c.evict(ctx, c.core, ev)
 	if apierrors.IsForbidden(err) {
 		c.asNode.refused.Store(false) // the permission may come yet
 	}
 	return err
 }
 
-func evict(ctx context.Context, client rest.Interface, ev *policyv1.Eviction) error {
+func (c *Client) evict(ctx context.Context, client rest.Interface, ev *policyv1.Eviction) error {
 	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
 	defer cancel()
+	var opts metav1.CreateOptions
+	if ev.DeleteOptions != nil {
+		// The body says it to the eviction, the query to the admission webhooks.
+		opts.DryRun = ev.DeleteOptions.DryRun
+	}
 	return client.Post().Namespace(ev.Namespace).Resource("pods").Name(ev.Name).SubResource("eviction").
-		UseProtobufAsDefault().MaxRetries(0).Body(ev).Do(ctx).Error()
+		VersionedParams(&opts, c.codec).UseProtobufAsDefault().MaxRetries(0).Body(ev).Do(ctx).Error()
 }
 
 // DeletePod deletes one pod.

@@ -41,7 +41,8 @@ func (c *Client) ForNode(cfg *rest.Config, node string) error {
 	return nil
 }
 
-// mayNotImpersonate tells that an answer is about who asks, not about what.
+// mayNotImpersonate tells that an answer is about who asks, not about what: of a pod,
+// say, that is called impersonate, or by a webhook that has a word on it.
 func mayNotImpersonate(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "impersonate")
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), ` cannot impersonate`) && !strings.Contains(err.Error(), "admission webhook")
 }

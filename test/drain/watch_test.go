@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"rebootd.dev/daemon/kube"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/proxy"
@@ -27,8 +26,7 @@ func (b *bed) through() *proxy.Proxy {
 	p, err := proxy.New(cfg)
 	b.must(err)
 	b.Cleanup(p.Close)
-	b.api, err = kube.New(&rest.Config{Host: p.URL})
-	b.must(err)
+	b.api = b.client(&rest.Config{Host: p.URL})
 	return p
 }
 
@@ -108,5 +106,25 @@ func TestWatchIsCutAtEveryPoint(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The watch tells of everything, late; the node looks empty, and is not: a last look at
+// the newest state says so.
+func TestWatchThatIsBehind(t *testing.T) {
+	b := newBed(t)
+	b.through().Faults(func(r *http.Request) proxy.Fault {
+		if proxy.IsWatch(r, "pods") && strings.HasPrefix(r.URL.Query().Get("fieldSelector"), "spec.nodeName=") {
+			return proxy.Fault{EventDelay: 12 * time.Second}
+		}
+		return proxy.Fault{}
+	})
+	b.start()
+	b.pod("late", nil)
+	b.drained()
+	list, err := shared.Client.CoreV1().Pods(b.ns).List(b.ctx, metav1.ListOptions{})
+	b.must(err)
+	if len(list.Items) > 0 {
+		t.Errorf("drained with %d pods on the node", len(list.Items))
 	}
 }

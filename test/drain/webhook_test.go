@@ -16,6 +16,20 @@ import (
 // namespace. It returns how often it was asked.
 func (b *bed) webhook(answer func(pod string) *metav1.Status) *atomic.Int64 {
 	b.Helper()
+	return b.reviewed(func(r *admissionv1.AdmissionRequest) *metav1.Status { return answer(r.Name) })
+}
+
+func rule(op registrationv1.OperationType, resource string) registrationv1.RuleWithOperations {
+	return registrationv1.RuleWithOperations{
+		Operations: []registrationv1.OperationType{op},
+		Rule:       registrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+	}
+}
+
+// reviewed is webhook with all that one is told of a request; more are rules for other
+// requests than evictions.
+func (b *bed) reviewed(answer func(*admissionv1.AdmissionRequest) *metav1.Status, more ...registrationv1.RuleWithOperations) *atomic.Int64 {
+	b.Helper()
 	asked := new(atomic.Int64)
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review admissionv1.AdmissionReview
@@ -24,7 +38,7 @@ func (b *bed) webhook(answer func(pod string) *metav1.Status) *atomic.Int64 {
 			return
 		}
 		asked.Add(1)
-		no := answer(review.Request.Name)
+		no := answer(review.Request)
 		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: no == nil, Result: no}
 		_ = json.NewEncoder(w).Encode(review)
 	}))
@@ -37,10 +51,7 @@ func (b *bed) webhook(answer func(pod string) *metav1.Status) *atomic.Int64 {
 			ClientConfig: registrationv1.WebhookClientConfig{
 				URL: &url, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}),
 			},
-			Rules: []registrationv1.RuleWithOperations{{
-				Operations: []registrationv1.OperationType{registrationv1.Create},
-				Rule:       registrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods/eviction"}},
-			}},
+			Rules:             append(more, rule(registrationv1.Create, "pods/eviction")),
 			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": b.ns}},
 			SideEffects:       &none, FailurePolicy: &fail, AdmissionReviewVersions: []string{"v1"},
 		}},

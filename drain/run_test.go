@@ -1,0 +1,355 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// fakeNode is a node's pods and what the API says of them. What a real API server
+// does is tested in test/drain; here its answers are given, and time is.
+type fakeNode struct {
+	API
+	evict  func(name string) error // nil: accepted, and gone at once
+	remove func(name string) error
+	list   func() error // of the newest state
+
+	mu      sync.Mutex
+	pods    map[string]*corev1.Pod
+	watcher *watch.FakeWatcher
+	behind  bool // the watch, and lists from the cache: they do not know of what comes
+	lists   int  // of the newest state
+	evicted []time.Time
+	deleted []metav1.DeleteOptions
+}
+
+func newFakeNode(names ...string) *fakeNode {
+	n := &fakeNode{pods: map[string]*corev1.Pod{}, watcher: watch.NewFakeWithChanSize(100, false)}
+	for _, name := range names {
+		n.pods[name] = fakePod(name)
+	}
+	return n
+}
+
+func fakePod(name string) *corev1.Pod {
+	grace := int64(30)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name), CreationTimestamp: metav1.Now()},
+		Spec:       corev1.PodSpec{NodeName: "node", TerminationGracePeriodSeconds: &grace},
+	}
+}
+
+func (n *fakeNode) ListPods(_ context.Context, _ string, opts metav1.ListOptions) (*corev1.PodList, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}
+	if opts.ResourceVersion == "0" {
+		if n.behind {
+			return list, nil
+		}
+	} else {
+		n.lists++
+		if n.list != nil {
+			return nil, n.list()
+		}
+	}
+	for _, p := range n.pods {
+		list.Items = append(list.Items, *p.DeepCopy())
+	}
+	return list, nil
+}
+
+func (n *fakeNode) WatchPods(_ context.Context, _ string, opts metav1.ListOptions) (watch.Interface, error) {
+	if strings.HasPrefix(opts.FieldSelector, "spec.nodeName=") {
+		return n.watcher, nil
+	}
+	return watch.NewFake(), nil // replacements elsewhere: none
+}
+
+func (n *fakeNode) come(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pods[name] = fakePod(name)
+	if !n.behind {
+		n.watcher.Add(n.pods[name].DeepCopy())
+	}
+}
+
+// touch has the watch tell of a pod that has not changed in what matters.
+func (n *fakeNode) touch(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.watcher.IsStopped() {
+		n.watcher.Modify(n.pods[name].DeepCopy())
+	}
+}
+
+func (n *fakeNode) leave(name string) {
+	p := n.pods[name]
+	delete(n.pods, name)
+	if p != nil && !n.behind {
+		n.watcher.Delete(p)
+	}
+}
+
+func (n *fakeNode) EvictPod(_ context.Context, ev *policyv1.Eviction) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.evicted = append(n.evicted, time.Now())
+	if n.evict != nil {
+		return n.evict(ev.Name)
+	}
+	if n.pods[ev.Name] == nil {
+		return notFound(ev.Name)
+	}
+	n.leave(ev.Name)
+	return nil
+}
+
+func (n *fakeNode) DeletePod(_ context.Context, _, name string, opts metav1.DeleteOptions) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.deleted = append(n.deleted, opts)
+	if n.remove != nil {
+		return n.remove(name)
+	}
+	n.leave(name)
+	return nil
+}
+
+func (n *fakeNode) GetNode(context.Context, string) (*corev1.Node, error) { return &corev1.Node{}, nil }
+
+func (n *fakeNode) ListVolumeAttachments(context.Context, metav1.ListOptions) (*storagev1.VolumeAttachmentList, error) {
+	return &storagev1.VolumeAttachmentList{}, nil
+}
+
+func (n *fakeNode) count() (evicted, deleted, lists, left int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.evicted), len(n.deleted), n.lists, len(n.pods)
+}
+
+// draining is a drain in the background.
+type draining struct {
+	*testing.T
+	last func() Progress
+	done chan error
+	end  context.CancelFunc
+}
+
+func (n *fakeNode) drain(t *testing.T, change func(*Config, *Options)) *draining {
+	t.Helper()
+	cfg, opts := Config{API: n, Node: "node"}, Options{ID: "op"}
+	if change != nil {
+		change(&cfg, &opts)
+	}
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	var last Progress
+	r := &draining{T: t, done: make(chan error, 1), end: cancel, last: func() Progress {
+		mu.Lock()
+		defer mu.Unlock()
+		return last
+	}}
+	go func() {
+		r.done <- d.Run(ctx, opts, func(p Progress) {
+			mu.Lock()
+			defer mu.Unlock()
+			last = p
+		})
+	}()
+	return r
+}
+
+// drained says whether progress says so by now, without another word to come.
+func (d *draining) drained() bool {
+	synctest.Wait()
+	return d.last().Drained
+}
+
+// stop ends it.
+func (d *draining) stop() {
+	d.end()
+	if err := <-d.done; err != nil && !errors.Is(err, context.Canceled) {
+		d.Error(err)
+	}
+}
+
+// A scheduler that has not yet seen the cordon may bind a pod for some seconds more,
+// to a node that is empty as well: it is waited for.
+func TestSchedulerWithAnOldView(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		d := n.drain(t, nil)
+		defer d.stop()
+		for range 45 {
+			time.Sleep(100 * time.Millisecond)
+			if d.drained() {
+				t.Fatal("drained within 4.5 s of the cordon")
+			}
+		}
+		n.come("late")
+		time.Sleep(2 * time.Second)
+		if evicted, _, _, left := n.count(); evicted != 1 || left != 0 || !d.drained() {
+			t.Errorf("%d evictions, %d pods left, drained %t", evicted, left, d.drained())
+		}
+	})
+}
+
+// A watch may be behind, and the cache that the first list comes from: a last look at
+// the newest state finds the pod of which they do not tell.
+func TestLastLookAtTheNewestState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode("unseen")
+		n.behind = true
+		d := n.drain(t, nil)
+		defer d.stop()
+		time.Sleep(time.Minute)
+		// Asked again, since the watch does not say that it is gone, either.
+		if evicted, _, _, left := n.count(); evicted != 2 || left != 0 || !d.drained() {
+			t.Errorf("drained %t with %d pods on the node, %d evictions", d.drained(), left, evicted)
+		}
+	})
+}
+
+func notFound(name string) error {
+	return apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, name)
+}
+
+// What an answer says and a list contradicts is not believed for ever, asked in a
+// loop, nor kept from people, and ends by force: whoever it is that answers so.
+func TestAnswersThatAreNotTrue(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer error
+		reason Reason
+		words  string
+	}{
+		"not found":   {notFound("web"), APIOverloaded, `pods "web" not found`},
+		"another UID": {apierrors.NewConflict(schema.GroupResource{Resource: "pods"}, "web", errors.New("the UID in the precondition (a) does not match the UID in record (b)")), APIOverloaded, "the UID in the precondition"},
+		"no such path": {
+			refused(404, metav1.StatusReasonNotFound, "the server could not find the requested resource", nil), APIOverloaded, "could not find the requested resource",
+		},
+		"accepted": {nil, Terminating, "was accepted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newFakeNode("web", "other")
+				n.evict = func(pod string) error {
+					if pod == "web" {
+						return tc.answer
+					}
+					n.leave(pod)
+					return nil
+				}
+				began := time.Now()
+				d := n.drain(t, func(_ *Config, o *Options) { o.Deadline = began.Add(20 * time.Minute) })
+				defer d.stop()
+				time.Sleep(15 * time.Second)
+				synctest.Wait()
+				evicted, _, lists, _ := n.count()
+				if evicted > 8 || lists > 8 {
+					t.Errorf("%d evictions and %d lists of the newest state within 15 s", evicted, lists)
+				}
+				p := d.last()
+				if len(p.Blocked) != 1 || p.Blocked[0].Reason != tc.reason || !strings.Contains(p.Blocked[0].Message, tc.words) {
+					t.Errorf("told %+v", p.Blocked)
+				}
+				time.Sleep(10*time.Minute - 15*time.Second)
+				if evicted, _, lists, _ := n.count(); evicted > 16 || lists > 16 || evicted < 3 {
+					t.Errorf("%d evictions and %d lists of the newest state within ten minutes", evicted, lists)
+				}
+				time.Sleep(began.Add(20 * time.Minute).Sub(time.Now()))
+				if _, deleted, _, left := n.count(); deleted != 1 || left != 0 {
+					t.Errorf("%d deletions, %d pods left at the deadline", deleted, left)
+				}
+				if d.last(); n.deleted != nil && n.deleted[0].GracePeriodSeconds != nil && *n.deleted[0].GracePeriodSeconds < 20 {
+					t.Errorf("its grace was cut to %d s", *n.deleted[0].GracePeriodSeconds)
+				}
+				time.Sleep(time.Minute)
+				if !d.drained() {
+					t.Errorf("not drained in the end: %+v", d.last().Blocked)
+				}
+			})
+		})
+	}
+}
+
+// In a dry run what would go counts as gone, whatever the watch tells of it.
+func TestDryRunAsksOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode("web")
+		n.evict = func(string) error { return nil }
+		d := n.drain(t, func(c *Config, _ *Options) { c.DryRun = true })
+		defer d.stop()
+		for range 20 {
+			time.Sleep(500 * time.Millisecond)
+			n.touch("web")
+		}
+		if evicted, _, _, _ := n.count(); evicted != 1 || !d.drained() {
+			t.Errorf("asked %d times, drained %t", evicted, d.drained())
+		}
+	})
+}
+
+// A pod that is called gone, and is there, is told as that also while others are
+// waited for: nobody looks at the newest state for their sake.
+func TestPodThatIsCalledGoneWhileOthersStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode("web", "other")
+		n.evict = func(pod string) error {
+			if pod == "web" {
+				return notFound(pod)
+			}
+			return refused(403, metav1.StatusReasonForbidden, `admission webhook "w" denied the request: no`, nil)
+		}
+		d := n.drain(t, nil)
+		defer d.stop()
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		if p := d.last(); len(p.Blocked) != 2 || p.Blocked[0].Reason != APIOverloaded || p.Blocked[1].Reason != WebhookDenied {
+			t.Errorf("told %+v", p.Blocked)
+		}
+		if _, _, lists, _ := n.count(); lists > 6 {
+			t.Errorf("%d lists of the newest state", lists)
+		}
+	})
+}
+
+// An API server that does not let itself be asked for the newest state is asked with
+// growing pauses.
+func TestLastLookThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		n.list = func() error { return errors.New("etcd is away") }
+		d := n.drain(t, nil)
+		defer d.stop()
+		time.Sleep(time.Minute)
+		if _, _, lists, _ := n.count(); lists < 5 || lists > 20 || d.drained() {
+			t.Errorf("asked %d times within a minute, drained %t", lists, d.drained())
+		}
+		n.mu.Lock()
+		n.list = nil
+		n.mu.Unlock()
+		time.Sleep(lastRelist)
+		if !d.drained() {
+			t.Error("not drained when it answers again")
+		}
+	})
+}
