@@ -25,6 +25,7 @@ type NodeAPI interface {
 	ListNodeMetadata(ctx context.Context, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error)
 	WatchNodes(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 	PatchNode(ctx context.Context, name string, data []byte, subresources ...string) (*corev1.Node, error)
+	DryRunPatchNode(ctx context.Context, name string, data []byte) error
 	CreateEvent(ctx context.Context, ev *corev1.Event) error
 }
 

@@ -36,6 +36,9 @@ func (d *Daemon) Run(ctx context.Context) {
 	d.bg.run(func() { d.watchNode(ctx) })
 	d.bg.run(func() { d.readUserspace(ctx) })
 	d.bg.run(func() { d.events.run(ctx) })
+	if !d.DryRun {
+		d.bg.run(func() { d.checkPolicy(ctx) })
+	}
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()

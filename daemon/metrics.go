@@ -22,6 +22,7 @@ type Metrics struct {
 	drainTime  prometheus.Histogram
 	rebootTime prometheus.Histogram
 	api        prometheus.Gauge
+	enforced   *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer, version string) *Metrics {
@@ -38,6 +39,7 @@ func newMetrics(r prometheus.Registerer, version string) *Metrics {
 		drainPods:  prometheus.NewGaugeVec(opts("drain_pods", "Pods of the drain that is under way, or was last, by state or outcome."), []string{"state"}),
 		blocked:    prometheus.NewGaugeVec(opts("drain_blocked_pods", "Pods that cannot be evicted at present, by reason."), []string{"reason"}),
 		api:        prometheus.NewGauge(opts("api_reachable", "1 while the API server answers.")),
+		enforced:   prometheus.NewGaugeVec(opts("policy_enforced", "1 if the admission policy keeps this daemon to its own node, 0 if it does not; none while that is not known."), []string{"policy"}),
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "rebootd", Name: "evictions_total", Help: "Evictions asked for, by the code of the answer.",
 		}, []string{"code"}),
@@ -55,7 +57,7 @@ func newMetrics(r prometheus.Registerer, version string) *Metrics {
 		Namespace: "rebootd", Name: "build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	r.MustRegister(m.required, m.phase, m.phaseSince, m.slotHeld, m.drainStart, m.drainPods, m.blocked, m.api,
+	r.MustRegister(m.required, m.phase, m.phaseSince, m.slotHeld, m.drainStart, m.drainPods, m.blocked, m.api, m.enforced,
 		m.evictions, m.operations, m.drainTime, m.rebootTime, info)
 	for _, p := range phaseLabels() {
 		m.phase.WithLabelValues(p)
@@ -78,6 +80,14 @@ func phaseLabels() []string {
 func (m *Metrics) Eviction(code string) { m.evictions.WithLabelValues(code).Inc() }
 
 func (m *Metrics) apiUp(up bool) { m.api.Set(number(up)) }
+
+// policy notes what a probe of the policy has found out.
+func (m *Metrics) policy(c confinement) confinement {
+	if c != unclear {
+		m.enforced.WithLabelValues(ownNodePolicy).Set(number(c == confined))
+	}
+	return c
+}
 
 // observe sets the gauges from the loop's state.
 func (m *Metrics) observe(d *Daemon, step decide.Step) {

@@ -152,6 +152,15 @@ func (c *Client) PatchNode(ctx context.Context, name string, data []byte, subres
 	return out, err
 }
 
+// DryRunPatchNode asks whether a patch of a Node would be accepted, by everything that
+// has a word in it, and changes nothing.
+func (c *Client) DryRunPatchNode(ctx context.Context, name string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.core.Patch(types.StrategicMergePatchType).Resource("nodes").Name(name).
+		MaxRetries(0).Param("fieldManager", FieldManager).Param("dryRun", metav1.DryRunAll).Body(data).SetHeader("Accept", protobuf).Do(ctx).Error()
+}
+
 // ListPods lists the pods of a namespace; "" means all.
 func (c *Client) ListPods(ctx context.Context, namespace string, opts metav1.ListOptions) (*corev1.PodList, error) {
 	return list(ctx, c, c.core, "pods", namespace, opts, new(corev1.PodList))

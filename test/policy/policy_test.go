@@ -3,9 +3,12 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +46,10 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{})
+	// Some distributions have this plugin on: who changes an object's owner must be
+	// allowed to delete it.
+	plugin := map[string][]string{"kube-apiserver": {"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"}}
+	c, err := cluster.Start(ctx, cluster.Options{Args: plugin})
 	if err != nil {
 		return 1, err
 	}
@@ -171,13 +177,13 @@ func onLease(spec string, kind, patch string, force bool) func(*bed, *kubernetes
 	return func(b *bed, c *kubernetes.Clientset) error {
 		leases := shared.Client.CoordinationV1().Leases(cluster.Namespace)
 		name := fmt.Sprintf("%s-%d", b.ns, time.Now().UnixNano())
-		fill := strings.NewReplacer("NAME", name, "OWN", b.own, "THAT", b.that, "LONGAGO", time.Now().Add(-time.Hour).UTC().Format(metav1.RFC3339Micro), "RECENTLY", time.Now().Add(-5*time.Minute).UTC().Format(metav1.RFC3339Micro))
+		fill := strings.NewReplacer("NAME", name, "OWNUID", b.uid(b.own), "THATUID", b.uid(b.that), "OWN", b.own, "THAT", b.that, "LONGAGO", time.Now().Add(-time.Hour).UTC().Format(metav1.RFC3339Micro), "RECENTLY", time.Now().Add(-5*time.Minute).UTC().Format(metav1.RFC3339Micro))
 		_, err := leases.Patch(b.ctx, name, types.ApplyPatchType, []byte(fill.Replace(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"NAME"},`+spec+`}`)), metav1.PatchOptions{FieldManager: "rebootd/another"})
 		b.must(err)
 		opts := metav1.PatchOptions{FieldManager: "rebootd/" + b.own}
 		body := patch
 		if kind == apply {
-			body = `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"NAME"},` + body + `}`
+			body = `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease",` + body + `}`
 			if force {
 				opts.Force = &force
 			}
@@ -223,6 +229,28 @@ func condition(kind, status, reason string) string {
 	return fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":%q,"reason":%q}]}}`, kind, status, reason)
 }
 
+// owner is an owner reference.
+func owner(node, uid string) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Node","name":%q,"uid":%q}`, node, uid)
+}
+
+func (b *bed) uid(node string) string {
+	b.Helper()
+	n, err := shared.Client.CoreV1().Nodes().Get(b.ctx, node, metav1.GetOptions{})
+	b.must(err)
+	return string(n.UID)
+}
+
+// slot is one that a node holds.
+func (b *bed) slot(node string) string {
+	b.Helper()
+	name := fmt.Sprintf("%s-%d", b.ns, time.Now().UnixNano())
+	body := fmt.Sprintf(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":%q},"spec":{"holderIdentity":%q,"renewTime":%q}}`, name, node, time.Now().UTC().Format(metav1.RFC3339Micro))
+	_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, name, types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "rebootd/" + node})
+	b.must(err)
+	return name
+}
+
 // tries is everything that was tried with a token of the daemon of one node.
 var tries = []try{
 	{"write the record on its node", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x"}}}`, "status")},
@@ -258,6 +286,8 @@ var tries = []try{
 	{"say how its node is", false, patchNode("own", strategic, condition("Ready", "False", "x"), "status")},
 	{"say that its node has booted", false, patchNode("own", merge, `{"status":{"nodeInfo":{"bootID":"x"}}}`, "status")},
 	{"say that its node has more memory", false, patchNode("own", merge, `{"status":{"capacity":{"memory":"1Ti"}}}`, "status")},
+	{"say that its node has another runtime", false, patchNode("own", merge, `{"status":{"runtimeHandlers":[{"name":"x"}]}}`, "status")},
+	{"say that its node can do what it cannot", false, patchNode("own", merge, `{"status":{"features":{"supplementalGroupsPolicy":true}}}`, "status")},
 	{"write anything on another node", false, patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x"}}}`)},
 	{"write the status of another node", false, patchNode("that", strategic, condition("RebootRequired", "True", "Queued"), "status")},
 	{"cordon another node", false, patchNode("that", strategic, `{"spec":{"unschedulable":true}}`)},
@@ -265,11 +295,20 @@ var tries = []try{
 		return c.CoreV1().Nodes().Delete(b.ctx, b.own, metav1.DeleteOptions{})
 	}},
 
-	{"take a slot that is free", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"spec":{"holderIdentity":"OWN"}`, false)},
+	{"take a slot that is free", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, false)},
 	{"give up its slot", true, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/next":"THAT"}},"spec":{"holderIdentity":null}}`, false)},
-	{"take the slot of one of which nothing was heard for long", true, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, apply, `"spec":{"holderIdentity":"OWN"}`, true)},
-	{"take a slot in another's name", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"spec":{"holderIdentity":"THAT"}`, false)},
-	{"take a slot from a holder that lives", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, apply, `"spec":{"holderIdentity":"OWN"}`, true)},
+	{"have its slot go with its node", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "OWNUID")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
+	{"have a slot go with something else", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "nowhere")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
+	{"give a free slot an owner", false, onLease(`"spec":{}`, merge, `{"metadata":{"ownerReferences":[`+owner("OWN", "OWNUID")+`]}}`, false)},
+	{"give a free slot a finalizer", false, onLease(`"spec":{}`, merge, `{"metadata":{"finalizers":["example.com/x"]}}`, false)},
+	{"label a free slot", false, onLease(`"spec":{}`, merge, `{"metadata":{"labels":{"x":"y"}}}`, false)},
+	{"say of a free slot since when it is held", false, onLease(`"spec":{}`, merge, `{"spec":{"acquireTime":"LONGAGO"}}`, false)},
+	{"say of a free slot that a newer version has written it", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/schema":"9"}}}`, false)},
+	{"say that another has given up a slot", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/released-by":"THAT"}}}`, false)},
+	{"change what else a Lease says", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"spec":{"leaseTransitions":7}}`, false)},
+	{"take the slot of one of which nothing was heard for long", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, true)},
+	{"take a slot in another's name", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"THAT"}`, false)},
+	{"take a slot from a holder that lives", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, true)},
 	{"take a slot from a holder that lives, having made it look old", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, `{"spec":{"renewTime":"LONGAGO"}}`, false)},
 	{"take the slot of one of which nothing was heard, by a patch whose time is its own", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":"OWN"}}`, false)},
 	{"take a slot from a holder that lives, having forged the time of an apply", false, func(b *bed, c *kubernetes.Clientset) error {
@@ -277,15 +316,37 @@ var tries = []try{
 			time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 		return onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, forged, false)(b, c)
 	}},
+	{"take a slot from a holder that lives, having labelled it, as if by an apply", false, func(b *bed, c *kubernetes.Clientset) error {
+		leases := c.CoordinationV1().Leases(cluster.Namespace)
+		name := b.slot(b.that)
+		if _, err := leases.Patch(b.ctx, name, types.MergePatchType, []byte(`{"metadata":{"labels":{"x":"y"}}}`), metav1.PatchOptions{FieldManager: "x"}); !apierrors.IsForbidden(err) {
+			b.Errorf("may label another's slot: %v", err)
+		}
+		forged := fmt.Sprintf(`{"metadata":{"managedFields":[{"manager":"x","operation":"Update","apiVersion":"coordination.k8s.io/v1","time":%[1]q,"fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{".":{},"f:x":{}}}}},
+			{"manager":"y","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":%[1]q,"fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:holderIdentity":{}}}}]},"spec":{"holderIdentity":%[2]q}}`, time.Now().UTC().Format(time.RFC3339), b.own)
+		_, err := leases.Patch(b.ctx, name, types.MergePatchType, []byte(forged), metav1.PatchOptions{FieldManager: "x"})
+		return err
+	}},
+	{"claim the times of another's slot, so that it cannot be renewed", false, func(b *bed, c *kubernetes.Clientset) error {
+		claim := `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:renewTime":{}}}}]}}`
+		_, err := c.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, b.slot(b.that), types.MergePatchType, []byte(claim), metav1.PatchOptions{FieldManager: "x"})
+		return err
+	}},
+	{"give another's slot an owner that does not exist, so that it is deleted", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"ownerReferences":[`+owner("gone", "nowhere")+`]}}`, false)},
+	{"give another's slot a finalizer", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"finalizers":["example.com/x"]}}`, false)},
+	{"label another's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"labels":{"x":"y"}}}`, false)},
 	{"clear another's slot", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":null}}`, false)},
 	{"pause the cluster by another's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
-	{"pause the cluster", true, onLease(`"spec":{"leaseDurationSeconds":1}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
+	{"pause the cluster", false, onLease(`"spec":{"leaseDurationSeconds":1}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
 	{"write Leases of another namespace", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := c.CoordinationV1().Leases("kube-node-lease").Patch(b.ctx, b.that, types.MergePatchType, []byte(`{"spec":{"renewTime":null}}`), metav1.PatchOptions{})
 		return err
 	}},
-	{"delete a Lease", false, func(b *bed, c *kubernetes.Clientset) error {
-		return c.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, "x", metav1.DeleteOptions{})
+	{"delete another's slot", false, func(b *bed, c *kubernetes.Clientset) error {
+		return c.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, b.slot(b.that), metav1.DeleteOptions{})
+	}},
+	{"delete its own slot", false, func(b *bed, c *kubernetes.Clientset) error {
+		return c.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, b.slot(b.own), metav1.DeleteOptions{})
 	}},
 
 	{"take the node lease of its node", true, nodeLease("own")},
@@ -537,6 +598,97 @@ func (b *bed) until(what string, ok func() bool) {
 		case <-b.ctx.Done():
 			b.Fatalf("%s: not in time", what)
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// A daemon says whether the policy keeps it to its own node: one whose user no policy
+// names, as that of the systemd unit, is told apart from one with the DaemonSet's token.
+func TestDaemonKnowsWhetherItIsConfined(t *testing.T) {
+	b := newBed(t, "confined")
+	b.effective(b.client(b.token(b.pod), nil))
+	shipped, _ := b.machineWithToken(b.token(b.pod))
+	b.must(shipped.StartDaemon())
+	unit, err := machine.New(b.ctx, machine.Options{Cluster: shared, Name: b.ns + "-unit", Dir: b.TempDir()})
+	b.must(err)
+	t.Cleanup(unit.Stop)
+	b.must(unit.StartDaemon())
+	b.until("the one is kept to its node", func() bool { return strings.Contains(b.metrics(shipped), `rebootd_policy_enforced{policy="rebootd-own-node"} 1`) })
+	b.until("the other is not", func() bool { return strings.Contains(b.metrics(unit), `rebootd_policy_enforced{policy="rebootd-own-node"} 0`) })
+	const warning = "no admission policy keeps this daemon to its own node"
+	if strings.Contains(shipped.Log(), warning) || !strings.Contains(unit.Log(), warning) {
+		t.Errorf("the log of the one:\n%s\nof the other:\n%s", shipped.Log(), unit.Log())
+	}
+	for _, node := range []string{b.own, b.ns + "-unit"} {
+		n, err := shared.Client.CoreV1().Nodes().Get(b.ctx, node, metav1.GetOptions{})
+		b.must(err)
+		if _, is := n.Labels["rebootd.dev/policy-probe"]; is {
+			t.Errorf("%s was labelled", node)
+		}
+	}
+}
+
+// metrics is what a daemon serves, "" when it serves nothing.
+func (b *bed) metrics(m *machine.Machine) string {
+	b.Helper()
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", m.MetricsPort))
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	b.must(err)
+	return string(body)
+}
+
+// The policies follow the installation: in another namespace, and under another name.
+func TestInstalledElsewhere(t *testing.T) {
+	b := newBed(t, "elsewhere")
+	dir := b.TempDir()
+	base, err := filepath.Rel(dir, filepath.Join(root(), "deploy", "base"))
+	b.must(err)
+	b.must(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, "namespace: %s\nnamePrefix: acme-\nresources: [%s]\n", b.ns, base), 0o644))
+	kubectl, err := shared.Kubectl()
+	b.must(err)
+	// The namespace of the base is renamed; this one is there already.
+	out, err := exec.CommandContext(b.ctx, kubectl, "kustomize", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, policy := range []string{"own-node", "own-leases", "own-pods"} {
+		if !strings.Contains(string(out), "policyName: acme-rebootd-"+policy+"\n") {
+			t.Errorf("no binding names the policy %s:\n%s", policy, out)
+		}
+	}
+	cmd := exec.CommandContext(b.ctx, kubectl, "--kubeconfig", shared.Kubeconfig, "apply", "-f", "-")
+	cmd.Stdin = bytes.NewReader(out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sa := "acme-rebootd"
+	pod := cluster.PodSpec()
+	pod.NodeName, pod.ServiceAccountName = b.own, sa
+	made, err := shared.Client.CoreV1().Pods(b.ns).Create(b.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "thief"}, Spec: pod}, metav1.CreateOptions{})
+	b.must(err)
+	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "thief", UID: made.UID}}}
+	token, err := shared.Client.CoreV1().ServiceAccounts(b.ns).CreateToken(b.ctx, sa, req, metav1.CreateOptions{})
+	b.must(err)
+	c := b.client(token.Status.Token, nil)
+	b.must(patchNode("own", strategic, `{"spec":{"unschedulable":true}}`)(b, c))
+	free := `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"acme-0"},"spec":{"holderIdentity":%q}}`
+	slots := c.CoordinationV1().Leases(b.ns)
+	_, err = slots.Patch(b.ctx, "acme-0", types.ApplyPatchType, fmt.Appendf(nil, free, b.own), metav1.PatchOptions{FieldManager: "rebootd/" + b.own})
+	b.must(err)
+	for what, err := range map[string]error{
+		"cordon another node": patchNode("that", strategic, `{"spec":{"unschedulable":true}}`)(b, c),
+		"take a slot in another's name": func() error {
+			_, err := slots.Patch(b.ctx, "acme-0", types.MergePatchType, fmt.Appendf(nil, `{"spec":{"holderIdentity":%q}}`, b.that), metav1.PatchOptions{})
+			return err
+		}(),
+		"delete a pod of another node": c.CoreV1().Pods(b.ns).Delete(b.ctx, b.that+"-b", metav1.DeleteOptions{}),
+	} {
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

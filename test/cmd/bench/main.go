@@ -76,7 +76,7 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 	}
 
 	fmt.Fprintf(os.Stderr, "the daemon is idle for %s …\n", idle)
-	settle := 15 * time.Second
+	settle := 30 * time.Second // it looks for the admission policy twice, where there is none
 	if err := pause(ctx, settle); err != nil {
 		return err
 	}
