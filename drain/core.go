@@ -34,8 +34,10 @@ type tracked struct {
 	asked     time.Time // accepted eviction or deletion
 	retryAt   time.Time
 	tries     int       // in a row without a word about when to try again
+	cameBack  bool      // perhaps: it was created after an eviction here
 	sent      bool      // it was asked to go
-	doubted   bool      // done by the word of an answer: neither list nor event has said so
+	doubted   bool      // called gone by an answer, and by neither list nor event
+	doubtedAt time.Time // since when
 	wrongly   int       // how often an answer called it gone and it was there
 	pretended bool      // done, in a dry run: it is there
 	pressed   bool      // the deadline leaves it no more than its grace
@@ -68,15 +70,17 @@ type core struct {
 	started time.Time
 	listed  bool // a whole list was seen
 
-	pods     map[types.UID]*tracked
-	order    []*tracked                               // as they came
-	owners   map[string]*comings                      // by what pods are counted by, groups
-	budgets  map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
-	watched  map[string]bool                          // namespaces all of whose budgets are known
-	siblings map[string]siblings                      // by namespace/name of their budget
-	moves    map[moveKey]map[types.UID]candidate
-	inFlight int
-	problems []string // that are to be told once
+	pods         map[types.UID]*tracked
+	order        []*tracked                               // as they came
+	owners       map[string]*comings                      // by what pods are counted by, groups
+	budgets      map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
+	watched      map[string]bool                          // namespaces all of whose budgets are known
+	siblings     map[string]siblings                      // by namespace/name of their budget
+	moves        map[moveKey]map[types.UID]candidate
+	contradicted int       // how often an answer called a pod gone that was there
+	quiet        time.Time // until then one may come in place of a pod that had come back
+	inFlight     int
+	problems     []string // that are to be told once
 }
 
 const (
@@ -135,7 +139,7 @@ func (c *core) seen(p podInfo, now time.Time) {
 		c.arrived(t, now)
 	} else {
 		t.podInfo = p
-		if t.state == done && t.outcome != Skipped && !p.ended && !t.pretended {
+		if (t.doubted || t.state == done && t.outcome != Skipped && !t.pretended) && !p.ended {
 			c.isThere(t, now)
 		}
 	}
@@ -160,20 +164,26 @@ func (c *core) seen(p podInfo, now time.Time) {
 // told as what keeps it from going.
 func (c *core) isThere(t *tracked, now time.Time) {
 	t.state, t.outcome, t.note, t.retryAt = pending, "", "", now
-	switch {
-	case !t.doubted:
-	case t.deleting(): // and will be gone
-		t.block, t.blocked = verdict{}, time.Time{}
-	case t.pressed:
-		t.retryAt = now.Add(c.pause(unansweredRetry, unreachableRetry, t.wrongly))
-	default:
-		t.retryAt = now.Add(c.pause(unansweredRetry, slowRetry, t.wrongly))
-	}
-	if t.doubted && !t.deleting() {
-		t.wrongly++
-		t.asked = time.Time{}
+	if !t.doubted {
+		return
 	}
 	t.doubted = false
+	if t.deleting() { // and will be gone
+		t.block, t.blocked = verdict{}, time.Time{}
+		return
+	}
+	t.asked, t.retryAt = time.Time{}, c.afterWrongly(t, now)
+	t.wrongly++
+	c.contradicted++
+}
+
+// afterWrongly is when a pod is asked again that an answer calls gone and that is there.
+func (c *core) afterWrongly(t *tracked, now time.Time) time.Time {
+	most := slowRetry
+	if t.pressed {
+		most = unreachableRetry
+	}
+	return now.Add(c.pause(unansweredRetry, most, t.wrongly))
 }
 
 // arrived decides whether a pod that is new here is in the set at all, and from when
@@ -186,12 +196,8 @@ func (c *core) arrived(t *tracked, now time.Time) {
 	case t.never != "":
 		c.finish(t, Skipped, t.never, now)
 	case t.ended:
-	default:
-		returns, wait := c.comes(t, now)
-		if returns {
-			c.finish(t, Skipped, string(Returning)+": pods like it keep coming to the cordoned node", now)
-		}
-		t.retryAt = later(t.retryAt, wait)
+	case c.comes(t, now):
+		c.finish(t, Skipped, string(Returning)+": pods like it keep coming to the cordoned node", now)
 	}
 }
 
@@ -235,6 +241,9 @@ func (c *core) left(t *tracked, now time.Time) {
 	case t.cut > 0:
 		note = "its grace period was cut to end by the drain's deadline"
 	}
+	if t.cameBack {
+		c.quiet = now.Add(returnPause)
+	}
 	c.finish(t, outcome, note, now)
 	c.match()
 }
@@ -243,7 +252,7 @@ func (c *core) finish(t *tracked, o Outcome, note string, now time.Time) {
 	if t.state == evicting {
 		c.inFlight--
 	}
-	t.state, t.outcome, t.note, t.end = done, o, note, now
+	t.state, t.outcome, t.note, t.end, t.doubted = done, o, note, now, false
 }
 
 // answered takes in the answer to a request.
@@ -269,11 +278,15 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 		t.retryAt = now.Add(c.spread(first, lastRetry, t))
 		return
 	case v.gone:
-		if t.asked.IsZero() {
-			t.asked = now // whose doing it was, the answer does not say
+		if t.wrongly > 0 { // it is not believed once more
+			t.retryAt = c.afterWrongly(t, now)
+		} else {
+			if t.asked.IsZero() {
+				t.asked = now // whose doing it was, the answer does not say
+			}
+			c.left(t, now)
 		}
-		c.left(t, now)
-		t.pretended, t.doubted = v.pretended, !v.pretended
+		t.pretended, t.doubted, t.doubtedAt = v.pretended, !v.pretended, now
 		t.block = verdict{reason: APIOverloaded, message: oneLine("the API server answers that it is gone, and lists it as being there: " + v.message)}
 		if t.blocked.IsZero() {
 			t.blocked = now
@@ -336,21 +349,24 @@ func (c *core) open() (n int) {
 	return n
 }
 
-// doubts is since when a pod counts as gone by nothing but an answer; zero: none does.
+// doubts is since when a pod is called gone by nothing but an answer; zero: none is.
 func (c *core) doubts() time.Time {
 	var since time.Time
 	for _, t := range c.order {
-		if t.doubted && (since.IsZero() || t.end.Before(since)) {
-			since = t.end
+		if t.doubted && (since.IsZero() || t.doubtedAt.Before(since)) {
+			since = t.doubtedAt
 		}
 	}
 	return since
 }
 
+// quietAt is from when on no more pods are waited for that may come.
+func (c *core) quietAt() time.Time { return later(c.started.Add(c.minWait), c.quiet) }
+
 // drained says whether, by what is known, the node is empty and has been
 // cordoned for long enough.
 func (c *core) drained(now time.Time) bool {
-	if !c.listed || now.Before(c.started.Add(c.minWait)) {
+	if !c.listed || now.Before(c.quietAt()) {
 		return false
 	}
 	return c.open() == 0

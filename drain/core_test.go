@@ -218,6 +218,33 @@ func TestMissedDeletion(t *testing.T) {
 	}
 }
 
+// A pod that was called gone again, and is seen while it is asked once more, is asked
+// by one request.
+func TestSeenWhileItIsAskedOnceMore(t *testing.T) {
+	c := testCore(pod("a", "1"))
+	now := 0.0
+	for range 3 {
+		rs := c.due(at(now))
+		if len(rs) != 1 {
+			t.Fatalf("asks %v at %g s", rs, now)
+		}
+		if now > 0 {
+			c.seen(pod("a", "1"), at(now))
+		}
+		if len(c.due(at(now))) != 0 {
+			t.Error("asks by two requests")
+		}
+		c.answered(rs[0], verdict{gone: true}, at(now))
+		if now == 0 {
+			c.seen(pod("a", "1"), at(now))
+		}
+		now += 60
+	}
+	if c.inFlight != 0 {
+		t.Errorf("%d requests count as under way", c.inFlight)
+	}
+}
+
 // Not drained before a whole list was seen.
 func TestNotDrainedBeforeListed(t *testing.T) {
 	c := newCore(testTiming, t0)

@@ -25,6 +25,10 @@
 // (run.go) carries its wishes out. docs/drain.md lists the races that it must
 // stand, and their tests.
 //
+// What comes back to the cordoned node for ever is known by when it was created
+// (returning.go). A daemon that is restarted in the drain goes on from its last report
+// (inherit.go).
+//
 // Not evicted and not waited for, outcome skipped: static pods (they belong to
 // the kubelet), pods of DaemonSets (their controller would put them back at
 // once), rebootd's own pod, pods that have ended, pods that keep coming back to

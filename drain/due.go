@@ -24,7 +24,7 @@ func (c *core) due(now time.Time) []request {
 		}
 		// Even under the deadline it is asked to go within its budget first.
 		r.remove = t.pressed && (t.block.reason != "" || t.deleting() || !t.asked.IsZero())
-		t.state, t.sent = evicting, true
+		t.state, t.sent, t.doubted = evicting, true, false
 		c.inFlight++
 		out = append(out, r)
 	}
@@ -154,7 +154,7 @@ func (c *core) wake(now time.Time) time.Time {
 		}
 	}
 	if left == 0 {
-		sooner(c.started.Add(c.minWait))
+		sooner(c.quietAt())
 	}
 	if at == never {
 		return time.Time{}

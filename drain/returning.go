@@ -27,6 +27,9 @@ const (
 	// one before: where the clocks of API servers differ, creations say nothing.
 	crowd      = 32
 	crowdRetry = time.Second
+	// returnPause is how long what may come in place of a pod that has come back is
+	// waited for, so that the report tells of it.
+	returnPause = time.Second
 )
 
 // groups are the names under which a pod is counted.
@@ -42,10 +45,10 @@ func (c *core) comingsOf(group string) *comings {
 }
 
 // comes counts a pod that is new here. It says whether it is one that keeps coming
-// back, and else until when it has to wait: what could be the doing of a scheduler
-// with an old view is evicted when that is over, so that what comes in its place
-// can be told from it.
-func (c *core) comes(t *tracked, now time.Time) (returns bool, wait time.Time) {
+// back. Another may have to wait: what could be the doing of a scheduler with an old
+// view is evicted when that is over, so that what comes in its place can be told from
+// it.
+func (c *core) comes(t *tracked, now time.Time) (returns bool) {
 	for i, group := range t.groups() {
 		o := c.comingsOf(group)
 		if o.told.IsZero() {
@@ -55,11 +58,12 @@ func (c *core) comes(t *tracked, now time.Time) (returns bool, wait time.Time) {
 		if t.created.Before(o.told) {
 			o.late++
 			if n := o.late - o.here - crowd; n > 0 {
-				wait = later(wait, now.Add(min(slowRetry, growing(crowdRetry, n-1))))
+				t.retryAt = later(t.retryAt, now.Add(min(slowRetry, growing(crowdRetry, n-1))))
 			}
 			continue
 		}
 		o.again++
+		t.cameBack = true
 		extra := 0
 		if i == 1 {
 			extra = strangers
@@ -68,10 +72,10 @@ func (c *core) comes(t *tracked, now time.Time) (returns bool, wait time.Time) {
 			// Both times are of whole seconds, cut off.
 			early := o.told.Add(c.minWait + time.Second).Sub(t.created)
 			returns = returns || early <= 0
-			wait = later(wait, now.Add(early))
+			t.retryAt = later(t.retryAt, now.Add(early))
 		}
 	}
-	return returns, wait
+	return returns
 }
 
 // goes takes in that a pod is going, or is gone, which may be because it was asked

@@ -176,3 +176,21 @@ func TestListWithPodsAndWhatCameInTheirPlace(t *testing.T) {
 		t.Errorf("%d of three pods are known as coming back, want all but as many as there were", n)
 	}
 }
+
+// What may come in place of a pod that has come back is waited for a moment: it would
+// be on the node that was called empty.
+func TestQuietAfterAPodThatCameBack(t *testing.T) {
+	c := testCore(made("a", -100))
+	goNow(c, 0.1)
+	if !c.drained(at(5)) {
+		t.Error("waits although nothing has come back")
+	}
+	c.seen(made("b", 5), at(5.5))
+	goNow(c, 5.6)
+	if c.drained(at(6.5)) || !c.drained(at(6.7)) {
+		t.Error("does not wait a second")
+	}
+	if next := c.wake(at(6)); next.Before(at(6.5)) || next.After(at(6.7)) {
+		t.Errorf("looks again at %s", next)
+	}
+}

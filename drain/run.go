@@ -243,10 +243,12 @@ func (r *run) ask(ctx context.Context, req request) {
 		if req.remove {
 			err = r.cfg.API.DeletePod(ctx, req.pod.namespace, req.pod.name, opts)
 		} else {
+			ctx, cancel := r.untilPressed(ctx, req.pod)
 			err = r.cfg.API.EvictPod(ctx, &policyv1.Eviction{
 				ObjectMeta:    metav1.ObjectMeta{Namespace: req.pod.namespace, Name: req.pod.name},
 				DeleteOptions: &opts,
 			})
+			cancel()
 		}
 		if ctx.Err() != nil {
 			return
@@ -258,6 +260,19 @@ func (r *run) ask(ctx context.Context, req request) {
 		}
 		r.post(ctx, func(now time.Time) { r.core.answered(req, v, now) })
 	})
+}
+
+// pressedPatience is how long an eviction is waited for that is asked for in the last
+// moment.
+const pressedPatience = 5 * time.Second
+
+// untilPressed has an eviction that is not answered, since a webhook hangs, say, not
+// take from the grace that the pod has before the deadline.
+func (r *run) untilPressed(ctx context.Context, p podInfo) (context.Context, context.CancelFunc) {
+	if r.opts.Deadline.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, later(r.opts.Deadline.Add(-p.grace), time.Now().Add(pressedPatience)))
 }
 
 // confirmed looks once more, at the newest state, when the node seems drained: a
@@ -294,14 +309,14 @@ func (r *run) look(ctx context.Context) bool {
 	}
 	list, err := r.cfg.API.ListPods(ctx, "", r.podOptions())
 	now := time.Now()
-	left := r.core.open()
+	left, contradicted := r.core.open(), r.core.contradicted
 	switch {
 	case err != nil:
 		r.cfg.OnError(fmt.Errorf("list the pods of the node %s once more: %w", r.cfg.Node, err))
 	case !r.cfg.DryRun: // where nothing is gone in truth
 		r.core.list(r.infos(list), now)
 	}
-	if err == nil && r.core.open() <= left {
+	if err == nil && r.core.open() <= left && r.core.contradicted == contradicted {
 		r.failed, r.lookAt = 0, time.Time{}
 		return true
 	}

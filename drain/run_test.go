@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,8 @@ type fakeNode struct {
 	API
 	evict  func(name string) error // nil: accepted, and gone at once
 	remove func(name string) error
-	list   func() error // of the newest state
+	list   func() error  // of the newest state
+	hangs  time.Duration // an eviction, before it is answered
 
 	mu      sync.Mutex
 	pods    map[string]*corev1.Pod
@@ -105,10 +107,17 @@ func (n *fakeNode) leave(name string) {
 	}
 }
 
-func (n *fakeNode) EvictPod(_ context.Context, ev *policyv1.Eviction) error {
+func (n *fakeNode) EvictPod(ctx context.Context, ev *policyv1.Eviction) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.evicted = append(n.evicted, time.Now())
+	if n.hangs > 0 {
+		n.mu.Unlock()
+		ctx, cancel := context.WithTimeout(ctx, n.hangs)
+		<-ctx.Done()
+		cancel()
+		n.mu.Lock()
+	}
 	if n.evict != nil {
 		return n.evict(ev.Name)
 	}
@@ -187,7 +196,7 @@ func (d *draining) drained() bool {
 // stop ends it.
 func (d *draining) stop() {
 	d.end()
-	if err := <-d.done; err != nil && !errors.Is(err, context.Canceled) {
+	if err := <-d.done; !errors.Is(err, context.Canceled) {
 		d.Error(err)
 	}
 }
@@ -275,7 +284,7 @@ func TestAnswersThatAreNotTrue(t *testing.T) {
 				if evicted, _, lists, _ := n.count(); evicted > 16 || lists > 16 || evicted < 3 {
 					t.Errorf("%d evictions and %d lists of the newest state within ten minutes", evicted, lists)
 				}
-				time.Sleep(began.Add(20 * time.Minute).Sub(time.Now()))
+				time.Sleep(time.Until(began.Add(20 * time.Minute)))
 				if _, deleted, _, left := n.count(); deleted != 1 || left != 0 {
 					t.Errorf("%d deletions, %d pods left at the deadline", deleted, left)
 				}
@@ -322,11 +331,14 @@ func TestPodThatIsCalledGoneWhileOthersStay(t *testing.T) {
 		d := n.drain(t, nil)
 		defer d.stop()
 		time.Sleep(12 * time.Second)
-		synctest.Wait()
-		if p := d.last(); len(p.Blocked) != 2 || p.Blocked[0].Reason != APIOverloaded || p.Blocked[1].Reason != WebhookDenied {
-			t.Errorf("told %+v", p.Blocked)
+		for range 600 { // and all the while
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			if p := d.last(); len(p.Blocked) != 2 || p.Blocked[0].Reason != APIOverloaded || p.Blocked[1].Reason != WebhookDenied {
+				t.Fatalf("told %+v", p.Blocked)
+			}
 		}
-		if _, _, lists, _ := n.count(); lists > 6 {
+		if _, _, lists, _ := n.count(); lists > 10 {
 			t.Errorf("%d lists of the newest state", lists)
 		}
 	})
@@ -350,6 +362,90 @@ func TestLastLookThatFails(t *testing.T) {
 		time.Sleep(lastRelist)
 		if !d.drained() {
 			t.Error("not drained when it answers again")
+		}
+	})
+}
+
+// A webhook that hangs does not take from the grace that a pod has by the deadline,
+// whether it is asked when that comes, or in the last moment.
+func TestWebhookThatHangsAtTheDeadline(t *testing.T) {
+	for _, left := range []time.Duration{100 * time.Second, 35 * time.Second} { // asked at once, with 30 s of grace
+		synctest.Test(t, func(t *testing.T) {
+			n := newFakeNode("web")
+			n.hangs = 30 * time.Second
+			n.evict = func(string) error {
+				return refused(500, metav1.StatusReasonInternalError, `failed calling webhook "w": timeout`, nil)
+			}
+			began := time.Now()
+			n.remove = func(pod string) error {
+				if after := time.Since(began); after > left-20*time.Second {
+					t.Errorf("of %s: deleted after %s", left, after)
+				}
+				n.leave(pod)
+				return nil
+			}
+			d := n.drain(t, func(_ *Config, o *Options) { o.Deadline = began.Add(left) })
+			defer d.stop()
+			time.Sleep(left)
+			if _, deleted, _, pods := n.count(); deleted != 1 || pods != 0 {
+				t.Errorf("of %s: %d deletions, %d pods at the deadline", left, deleted, pods)
+			}
+		})
+	}
+}
+
+// Many pods that are called gone, and of which the watch tells all the time, take no
+// request's place for ever: what can go goes.
+func TestManyPodsThatAreCalledGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		var names []string
+		for i := range 2 * maxInFlight {
+			names = append(names, fmt.Sprint("web-", i))
+			n.pods[names[i]] = fakePod(names[i])
+		}
+		open := false
+		n.hangs = 300 * time.Millisecond
+		n.evict = func(pod string) error {
+			if open {
+				n.leave(pod)
+				return nil
+			}
+			return notFound(pod)
+		}
+		d := n.drain(t, nil)
+		defer d.stop()
+		for range 60 {
+			time.Sleep(100 * time.Millisecond)
+			for _, name := range names {
+				n.touch(name)
+			}
+		}
+		n.mu.Lock()
+		open = true
+		n.mu.Unlock()
+		time.Sleep(3 * time.Minute)
+		if evicted, _, lists, left := n.count(); left != 0 || !d.drained() || lists > 20 || evicted > 10*len(names) {
+			t.Errorf("%d pods left, drained %t, %d evictions, %d lists of the newest state", left, d.drained(), evicted, lists)
+		}
+	})
+}
+
+// However many pods are called gone, the newest state is not looked at again and again
+// for their sakes.
+func TestFewLooksAtTheNewestState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		for i := range 100 {
+			name := fmt.Sprint("web-", i)
+			n.pods[name] = fakePod(name)
+		}
+		n.evict = notFound
+		d := n.drain(t, nil)
+		defer d.stop()
+		time.Sleep(10 * time.Minute)
+		if _, _, lists, left := n.count(); lists > 60 || left != 100 {
+			t.Errorf("%d lists of the newest state in ten minutes, %d pods", lists, left)
 		}
 	})
 }

@@ -48,6 +48,9 @@ func drains(ctx context.Context, c *cluster.Cluster, dir string) (string, error)
 	if err != nil {
 		return "", err
 	}
+	if err := c.Install(ctx); err != nil && !errors.Is(err, cluster.ErrForeign) {
+		return "", err
+	}
 	table := "| workload | ideal | rebootd | over its ideal | kubectl drain | over its ideal | kubectl / rebootd |\n|---|---|---|---|---|---|---|\n"
 	for i, w := range workloads {
 		fmt.Fprintf(os.Stderr, "drains %s …\n", w.name)
@@ -127,10 +130,14 @@ func patchNode(ctx context.Context, c *cluster.Cluster, name, patch string) erro
 	return err
 }
 
-// drainNode drains as the daemon does, with its client and its rights.
+// drainNode drains as the daemon does, with its client, its rights and the node's name.
 func drainNode(ctx context.Context, c *cluster.Cluster, dir, node string) error {
 	kubeconfig := filepath.Join(dir, node)
-	if err := c.DaemonKubeconfig(ctx, node, kubeconfig); err != nil {
+	n, err := c.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if err := c.ServiceKubeconfig(ctx, node, n.UID, kubeconfig); err != nil {
 		return err
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -139,6 +146,9 @@ func drainNode(ctx context.Context, c *cluster.Cluster, dir, node string) error 
 	}
 	api, err := kube.New(cfg)
 	if err != nil {
+		return err
+	}
+	if err := api.ForNode(cfg, node); err != nil {
 		return err
 	}
 	d, err := drain.New(drain.Config{API: api, Node: node, VolumeTimeout: drain.DefaultVolumeTimeout})
