@@ -159,33 +159,6 @@ func (c *core) seen(p podInfo, now time.Time) {
 	}
 }
 
-// isThere takes in that a pod that was called gone is on the node. Where an answer
-// said so, it may say so again: the pod is asked with growing pauses, and that is
-// told as what keeps it from going.
-func (c *core) isThere(t *tracked, now time.Time) {
-	t.state, t.outcome, t.note, t.retryAt = pending, "", "", now
-	if !t.doubted {
-		return
-	}
-	t.doubted = false
-	if t.deleting() { // and will be gone
-		t.block, t.blocked = verdict{}, time.Time{}
-		return
-	}
-	t.asked, t.retryAt = time.Time{}, c.afterWrongly(t, now)
-	t.wrongly++
-	c.contradicted++
-}
-
-// afterWrongly is when a pod is asked again that an answer calls gone and that is there.
-func (c *core) afterWrongly(t *tracked, now time.Time) time.Time {
-	most := slowRetry
-	if t.pressed {
-		most = unreachableRetry
-	}
-	return now.Add(c.pause(unansweredRetry, most, t.wrongly))
-}
-
 // arrived decides whether a pod that is new here is in the set at all, and from when
 // on it may be asked to go.
 func (c *core) arrived(t *tracked, now time.Time) {
@@ -347,17 +320,6 @@ func (c *core) open() (n int) {
 		}
 	}
 	return n
-}
-
-// doubts is since when a pod is called gone by nothing but an answer; zero: none is.
-func (c *core) doubts() time.Time {
-	var since time.Time
-	for _, t := range c.order {
-		if t.doubted && (since.IsZero() || t.doubtedAt.Before(since)) {
-			since = t.doubtedAt
-		}
-	}
-	return since
 }
 
 // quietAt is from when on no more pods are waited for that may come.

@@ -27,7 +27,7 @@
 //
 // What comes back to the cordoned node for ever is known by when it was created
 // (returning.go). A daemon that is restarted in the drain goes on from its last report
-// (inherit.go).
+// (inherit.go). What an answer says and the watch does not is doubted (doubt.go).
 //
 // Not evicted and not waited for, outcome skipped: static pods (they belong to
 // the kubelet), pods of DaemonSets (their controller would put them back at
