@@ -162,8 +162,8 @@ func TestOneSiblingIsBroken(t *testing.T) {
 	for name, tc := range map[string]struct {
 		selector *metav1.LabelSelector
 		status   policyv1.PodDisruptionBudgetStatus
-		names    []string
-		asks     string // the selector that is asked with; "none": not asked
+		names    []string // that are told
+		asks     string   // the selector that is asked with; "none": not asked
 		want     Reason
 	}{
 		"one of six": {
@@ -176,6 +176,12 @@ func TestOneSiblingIsBroken(t *testing.T) {
 			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 4, DesiredHealthy: 5, ExpectedPods: 6},
 			[]string{"sick", "too"},
+			"app=web", UnhealthySiblings,
+		},
+		"all have to be healthy": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 6, ExpectedPods: 6},
+			[]string{"sick"},
 			"app=web", UnhealthySiblings,
 		},
 		"used up": {
@@ -228,6 +234,9 @@ func TestOneSiblingIsBroken(t *testing.T) {
 				}
 			}
 			d := c.why(c.pods["1"], at(20))
+			if never := tc.status.DesiredHealthy >= tc.status.ExpectedPods; strings.Contains(d.message, "no eviction even") != never {
+				t.Errorf("told as %+v", d)
+			}
 			if d.reason != tc.want {
 				t.Errorf("told as %+v", d)
 			}

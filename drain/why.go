@@ -59,13 +59,14 @@ func (c *core) why(t *tracked, now time.Time) diagnosis {
 	}
 	if b := c.budgetOf(t); b != nil && d.reason == BudgetExhausted {
 		d.reason, d.message = explain(b)
-		if text := c.siblings[t.namespace+"/"+b.Name].text; short(b) {
+		if text := c.siblings[t.namespace+"/"+b.Name].text; text != "" && short(b) {
+			d.reason = UnhealthySiblings // also where as many are healthy as have to be
 			d.message += text
-			if text != "" { // no pod more is healthy than has to be, because of these
-				d.reason = UnhealthySiblings
-			}
 		}
 		if d.reason == UnhealthySiblings {
+			if s := b.Status; b.Generation == s.ObservedGeneration && s.DesiredHealthy >= s.ExpectedPods {
+				d.message += fmt.Sprintf("; it allows no eviction even when all of its %d pods are healthy", s.ExpectedPods)
+			}
 			if p := b.Spec.UnhealthyPodEvictionPolicy; !t.ready && (p == nil || *p != policyv1.AlwaysAllow) {
 				d.message += "; pods that are not Ready themselves could go with its unhealthyPodEvictionPolicy: AlwaysAllow"
 			}
