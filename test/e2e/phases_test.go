@@ -35,7 +35,8 @@ func (b *bed) occupy(holder string) {
 	b.Helper()
 	leases := shared.Client.CoordinationV1().Leases(cluster.Namespace)
 	if holder == "" {
-		b.must(leases.Delete(b.ctx, b.lock+"-0", metav1.DeleteOptions{}))
+		_, err := leases.Patch(b.ctx, b.lock+"-0", types.MergePatchType, []byte(`{"spec":{"holderIdentity":null}}`), metav1.PatchOptions{})
+		b.must(err)
 		return
 	}
 	_, err := leases.Patch(b.ctx, b.lock+"-0", types.ApplyPatchType, fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":%q},"spec":{"holderIdentity":%q}}`, b.lock+"-0", holder), metav1.PatchOptions{FieldManager: "rebootd/" + holder})

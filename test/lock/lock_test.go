@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"rebootd.dev/daemon/kube"
@@ -28,6 +29,7 @@ import (
 var (
 	shared *cluster.Cluster
 	api    *kube.Client
+	user   *rest.Config // api's
 	serial atomic.Int64
 )
 
@@ -64,6 +66,7 @@ func run(m *testing.M) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	user = cfg
 	if api, err = kube.New(cfg); err != nil {
 		return 1, err
 	}

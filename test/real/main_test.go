@@ -271,7 +271,8 @@ func (b *bed) take() {
 func (b *bed) give() {
 	b.Helper()
 	if b.holder() == b.prefix+"-other" {
-		b.must(shared.Client.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, b.lock+"-0", metav1.DeleteOptions{}))
+		_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, b.lock+"-0", types.MergePatchType, []byte(`{"spec":{"holderIdentity":null}}`), metav1.PatchOptions{})
+		b.must(err)
 	}
 }
 
