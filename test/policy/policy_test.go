@@ -411,6 +411,11 @@ func check(b *bed, c *kubernetes.Clientset, t try) {
 // A token that was stolen from the daemon of one node: what it is good for.
 func TestStolenToken(t *testing.T) {
 	b := newBed(t, "stolen")
+	// What it has written as a record is none: nobody could know what goes on there.
+	t.Cleanup(func() {
+		_, err := shared.Client.CoreV1().Nodes().Patch(context.Background(), b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/operation":null}}}`), metav1.PatchOptions{})
+		b.must(err)
+	})
 	token := b.token(b.pod)
 	c := b.client(token, nil)
 	b.effective(c)
@@ -665,6 +670,13 @@ func TestInstalledElsewhere(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	t.Cleanup(func() { // two DaemonSets want one port of a node
+		cmd := exec.Command(kubectl, "--kubeconfig", shared.Kubeconfig, "delete", "--wait=false", "-f", "-")
+		cmd.Stdin = bytes.NewReader(out)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
 	sa := "acme-rebootd"
 	pod := cluster.PodSpec()
 	pod.NodeName, pod.ServiceAccountName = b.own, sa
