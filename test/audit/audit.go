@@ -61,6 +61,7 @@ type node struct {
 	cordoned string // by whom: "", "rebootd", "others"
 	crash    bool
 	down     bool
+	off      bool      // down, because its daemon has ordered it
 	freed    time.Time // when somebody else removed the cordon
 }
 
@@ -142,6 +143,13 @@ func (j *judge) seeNode(e *entry, isDaemon bool) {
 	if e.Verb == "delete" {
 		delete(j.nodes, name)
 		j.gone[name] = e.at()
+		// What it has held goes with it, by the garbage collector, of whom the log does
+		// not tell.
+		for slot, holder := range j.slots {
+			if holder == name {
+				j.slots[slot] = ""
+			}
+		}
 		return
 	}
 	n := j.node(name)
@@ -177,7 +185,7 @@ func (j *judge) seeNode(e *entry, isDaemon bool) {
 		if v != nil && !n.down {
 			j.goesDown(e, name, n)
 		}
-		n.down = v != nil
+		n.down, n.off = v != nil, n.off && v != nil
 	}
 }
 
@@ -225,6 +233,17 @@ func (j *judge) goesDown(e *entry, name string, n *node) {
 	if j.forgotten(e, name) {
 		return
 	}
+	// Also where people take slots away: whoever takes one waits for those at work.
+	n.off = true
+	off := 0
+	for _, x := range j.nodes {
+		if x.off {
+			off++
+		}
+	}
+	if off > j.Slots {
+		j.broken(e, "%d machines are off at the same time, under %d slots", off, j.Slots)
+	}
 	if n.phase != "Rebooting" && n.phase != "Halted" {
 		j.broken(e, "%s reboots, and its record says %q: nobody was told before", name, n.phase)
 	}
@@ -267,9 +286,7 @@ func (j *judge) seeSlot(e *entry, daemon string, isDaemon bool) {
 	case isDaemon && now != "" && now != daemon:
 		j.broken(e, "the daemon of %s takes %s for %s", daemon, slot, now)
 	case isDaemon && was != "" && was != daemon:
-		if j.nodes[was] != nil {
-			j.broken(e, "the daemon of %s takes %s from %s", daemon, slot, was)
-		}
+		j.broken(e, "the daemon of %s takes %s from %s", daemon, slot, was)
 	}
 	j.slots[slot] = now
 }

@@ -83,6 +83,9 @@ func TestCheck(t *testing.T) {
 		"the Node was deleted":           {new(log).drained("a").record("a", "Rebooting", "").add("admin", "delete", "nodes", "a", `{}`).down("a"), ""},
 		"writes another's Node":          {new(log).add("d:a", "patch", "nodes", "b", `{}`), "writes the Node b"},
 		"takes another's slot":           {new(log).drained("a").slot("d:b", "b"), "takes k-0 from a"},
+		"takes what a Node has held":     {new(log).drained("a").add("admin", "delete", "nodes", "a", `{}`).drained("b"), ""},
+		"slot taken away, and two off":   {new(log).drained("a").record("a", "Rebooting", "").down("a").slot("admin", "").drained("b").record("b", "Rebooting", "").down("b"), "2 machines are off at the same time"},
+		"slot taken away, and waited":    {new(log).drained("a").record("a", "Rebooting", "").down("a").slot("admin", "").slot("d:b", "b").up("a").record("a", "", uncordon).record("b", "Rebooting", cordon).down("b"), ""},
 		"takes a slot for another":       {new(log).slot("d:a", "b"), "takes k-0 for b"},
 		"a power cut":                    {new(log).add("admin", "patch", "nodes", "a", `{"metadata":{"annotations":{"`+CrashAnnotation+`":"now"}}}`).down("a"), ""},
 	} {
