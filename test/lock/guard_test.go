@@ -78,9 +78,9 @@ func TestReleaseOfWhatIsAnothersNow(t *testing.T) {
 func TestLeftOverZoneIsReplacedOnce(t *testing.T) {
 	b := newBed(t)
 	dead := b.lock("dead", 2)
-	_, err := dead.Acquire(b.ctx, lock.Ask{Zone: "zone=a"}, func(lock.Waiting) {})
+	slot, err := dead.Acquire(b.ctx, lock.Ask{Zone: "zone=a"}, func(lock.Waiting) {})
 	b.must(err)
-	b.deleteSlot(b.name + "-0")
+	b.deleteSlot(slot)
 	quick := b.lock("quick", 2)
 	// The quick one would take the zone for the slow one's if that held a slot: people
 	// have cleared it in this instant.
