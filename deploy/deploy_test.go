@@ -86,7 +86,7 @@ func TestRolesGrantNoMore(t *testing.T) {
 		"authentication.k8s.io/nodes": {"impersonate:associated-node"}, "/pods/eviction": {"impersonate-on:associated-node:create"},
 		"policy/poddisruptionbudgets": {"list", "watch"}, "/events": {"create"},
 		"storage.k8s.io/volumeattachments": {"list", "watch"}, "/persistentvolumeclaims": {"get"},
-		"coordination.k8s.io/leases": {"get", "list", "watch", "create", "patch"},
+		"coordination.k8s.io/leases": {"get", "list", "watch", "create", "patch", "delete"}, // delete for an object's owners
 	}
 	rules := 0
 	for _, doc := range documents(t, "base/rbac.yaml") {
