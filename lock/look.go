@@ -81,7 +81,7 @@ func (l *Lock) mayBegin(ctx context.Context) (bool, Waiting, error) {
 
 // awaitOthers looks until the slot may be used, and tells say why it may not yet.
 func (l *Lock) awaitOthers(ctx context.Context, say func(Waiting)) error {
-	pause := pause{first: time.Second}
+	pause, told := pause{first: time.Second}, ""
 	for {
 		began := time.Now()
 		ok, w, err := l.mayBegin(ctx)
@@ -94,6 +94,10 @@ func (l *Lock) awaitOthers(ctx context.Context, say func(Waiting)) error {
 			w = Waiting{Err: err}
 		}
 		say(w)
+		if s := w.String(); s != told && len(w.AtWork) > 0 {
+			told = s
+			l.cfg.Log("%s", s) // the slot says that this node is at work, and it is not
+		}
 		pause.wait(ctx, began, err)
 	}
 }

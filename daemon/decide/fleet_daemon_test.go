@@ -131,8 +131,8 @@ func (w *world) do(n *simNode, r *Record, step Step, lost bool) {
 			return
 		}
 		for i, h := range w.leases[:n.slots] {
-			if h == "" && w.slotOf(n) < 0 && w.zoneIsFree(n) {
-				w.leases[i] = n.name
+			if h == "" && w.slotOf(n) < 0 && w.zoneIsFree(n) && (w.handedOn[i] || w.mayBegin(n)) {
+				w.leases[i], w.handedOn[i] = n.name, false
 				d.f.Slot.State = SlotHeld
 				if lost {
 					d.f.Slot.State = SlotUnknown
@@ -142,7 +142,7 @@ func (w *world) do(n *simNode, r *Record, step Step, lost bool) {
 		}
 	case Release:
 		if i := w.slotOf(n); i >= 0 {
-			w.leases[i] = ""
+			w.leases[i], w.handedOn[i] = "", true
 		}
 		if n.lease == "rebootd" && d.f.NodeLease.State == LeaseHeld {
 			n.lease = ""
@@ -176,6 +176,30 @@ func (w *world) do(n *simNode, r *Record, step Step, lost bool) {
 		}
 		w.order(n, r)
 	}
+}
+
+// mayBegin says whether there is room for a node beside those that hold slots, and
+// those that are between cordon and release by their records without one: somebody
+// has taken it away. Of the latter it cannot know the zones.
+func (w *world) mayBegin(n *simNode) bool {
+	busy := 1
+	for i, handedOn := range w.handedOn {
+		if handedOn && i < n.slots {
+			busy++
+		}
+	}
+	for _, x := range w.nodes {
+		holds := w.slotOf(x) >= 0
+		atWork := x.parsed() != nil && AtWork("", x.record)
+		switch {
+		case x == n:
+		case atWork && !holds && w.zones:
+			return false
+		case atWork || holds:
+			busy++
+		}
+	}
+	return busy <= n.slots
 }
 
 // zoneIsFree says whether a node may hold a slot beside those that hold one.

@@ -30,6 +30,7 @@ type simNode struct {
 	served    int         // the last of them that a reboot has served
 	broken    brokenKind  // the reboot command
 	byOurself int         // reboots by rebootd
+	off       bool        // down, by rebootd
 
 	// The Node object.
 	version       int
@@ -80,13 +81,15 @@ type world struct {
 	next   func(Policy, *Record, Facts) Step
 	nodes  []*simNode
 	leases []string // holders
-	apiOff time.Time
-	faults bool
-	stolen bool // somebody has taken a slot away in this run
-	zones  bool // nodes that are down together share their zone
-	paused bool // by people
-	trace  []string
-	broken string // the first rule that was broken
+	// handedOn says which slots are free and were given up by their last holder.
+	handedOn []bool
+	apiOff   time.Time
+	faults   bool
+	stolen   bool // somebody has taken a slot away in this run
+	zones    bool // nodes that are down together share their zone
+	paused   bool // by people
+	trace    []string
+	broken   string // the first rule that was broken
 }
 
 func newWorld(t *testing.T, seed uint64, next func(Policy, *Record, Facts) Step) *world {
@@ -98,7 +101,7 @@ func newWorld(t *testing.T, seed uint64, next func(Policy, *Record, Facts) Step)
 	}
 	w.slots = 1 + rng.IntN(3)
 	w.zones = rng.IntN(2) == 0
-	w.leases = make([]string, w.slots)
+	w.leases, w.handedOn = make([]string, w.slots), make([]bool, w.slots)
 	w.p = Policy{
 		Drain: rng.IntN(8) > 0, DrainTimeout: 10 * time.Minute, OnDrainTimeout: []TimeoutPolicy{Rollback, Rollback, Force, Reboot}[rng.IntN(4)],
 		NodeLease:     []LeaseMode{LeaseOff, LeaseAuto, LeaseRequired}[rng.IntN(3)],
@@ -179,8 +182,17 @@ func (w *world) goDown(n *simNode, ordered bool) {
 	if !n.up {
 		return
 	}
-	if ordered {
+	if n.off = ordered; ordered {
 		n.byOurself++
+		off := 0
+		for _, x := range w.nodes {
+			if x.off && !x.up || x == n {
+				off++
+			}
+		}
+		if off > w.slots {
+			w.violated(n, "%d machines are off at the same time under %d slots", off, w.slots)
+		}
 	}
 	n.up, n.d, n.goesDown = false, nil, nil
 	n.sentinel = time.Time{}

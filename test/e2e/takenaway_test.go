@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -60,9 +59,10 @@ func TestSlotIsTakenAwayAfterTheOrder(t *testing.T) {
 			if tc.patch == "" { // it has not seen the slot deleted, and does not leave it alone for that
 				b.must(second.Touch("x"))
 			}
-			b.node(second, "waiting for the other, and saying so", func(n *corev1.Node) bool {
-				return strings.Contains(second.Log(), "waits for "+first.Name+", being rebooted without a slot") && recordOf(n).Phase == "Queued"
+			b.eventually("it waits for the other, and says so", func() bool {
+				return strings.Contains(second.Log(), "waits for "+first.Name+", being rebooted without a slot")
 			})
+			b.phase(second, "Queued")
 			first.StayUnhealthy(time.Now())
 			b.rebooted(first, before[0])
 			b.rebooted(second, before[1])

@@ -22,6 +22,8 @@ const (
 	stormGrace = 2 * time.Second
 	// stormAfter is how long requests are counted after the slot is held again.
 	stormAfter = 3 * time.Second
+	// maxStorm is how many writes, and reads of single Leases, the worst second may have.
+	maxStorm = 20
 )
 
 // A storm is something that a thousand waiting nodes learn of at the same time, and
@@ -173,7 +175,11 @@ func (s storm) measure(ctx context.Context, c *cluster.Cluster, dir string, i in
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s |\n", s.name, busiest(at["patch"]), busiest(at["get"]), busiest(at["list"]), busiest(at["watch"]), took.Seconds()), nil
+	row := fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s |\n", s.name, busiest(at["patch"]), busiest(at["get"]), busiest(at["list"]), busiest(at["watch"]), took.Seconds())
+	if n := busiest(append(at["patch"], at["get"]...)); n > maxStorm {
+		return "", fmt.Errorf("%d writes and reads in a second, more than %d: %s", n, maxStorm, row)
+	}
+	return row, nil
 }
 
 // busiest is how many of them lie in one second, at the most.
