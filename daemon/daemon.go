@@ -129,6 +129,7 @@ func New(c Config) (*Daemon, error) {
 		inbox:    make(chan func(), 16),
 		ready:    make(chan struct{}),
 	}
+	d.gaveWay = map[string]time.Time{}
 	d.events = newEvents(c.API, c.NodeName, c.Log)
 	return d, nil
 }

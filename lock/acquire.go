@@ -28,7 +28,10 @@ type Waiting struct {
 }
 
 // Holder is who holds a slot.
-type Holder struct{ Slot, Node string }
+type Holder struct {
+	Slot, Node string
+	Since      time.Time // by the holder's clock
+}
 
 // String is one sentence for people.
 func (w Waiting) String() string {

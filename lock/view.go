@@ -104,7 +104,11 @@ func (v *view) holders() []Holder {
 		case tooNew(lease):
 			out = append(out, Holder{Slot: lease.Name, Node: "a newer version of rebootd"})
 		case holderOf(lease) != "":
-			out = append(out, Holder{Slot: lease.Name, Node: holderOf(lease)})
+			h := Holder{Slot: lease.Name, Node: holderOf(lease)}
+			if t := lease.Spec.AcquireTime; t != nil {
+				h.Since = t.Time
+			}
+			out = append(out, h)
 		}
 	}
 	return out
