@@ -294,7 +294,7 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease,
 		}
 	}
 	if !ok {
-		return "", l.Release(ctx, Line{})
+		return "", l.Release(ctx, lineOf(lease))
 	}
 	l.setMay()
 	return lease.Name, nil

@@ -21,6 +21,9 @@ type view struct {
 	// goneUntil is until when a slot is left alone that was deleted while it was held.
 	goneUntil map[int]time.Time
 	turns     map[int]turn // this node's
+	// For whose sake, and since when, this node leaves free slots alone.
+	closedFor   string
+	closedSince time.Time
 }
 
 func (l *Lock) newView() *view {
@@ -164,9 +167,9 @@ func (v *view) waiting() Waiting {
 		if gone := v.goneUntil[i]; gone.After(time.Now()) {
 			w.Deleted = gone
 		}
-		if line := lineOf(v.leases[i]).Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
-			w.Kept = line[0]
-		}
+	}
+	if line := v.line().Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
+		w.Kept = line[0]
 	}
 	return w
 }
