@@ -29,7 +29,8 @@ import (
 func main() {
 	write := flag.Bool("write", false, "write the table into the README")
 	idle := flag.Duration("idle", 3*time.Minute, "how long the idle daemon is watched")
-	only := flag.String("only", "", "measure only this: drains, locks, storms (which locks has, too), crowd")
+	only := flag.String("only", "", "measure only this: drains, locks, storms (which locks has, too), crowd, rollout")
+	flag.StringVar(&rolloutBinary, "rollout-binary", "", "of the daemon for rollout, instead of this version's")
 	touches := flag.Int("touches", 30, "how often the sentinel is touched")
 	flag.Parse()
 	if err := run(*only, *write, *idle, *touches); err != nil {
@@ -51,7 +52,7 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"drains": drains, "locks": locks, "storms": storms, "crowd": crowd} {
+	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"drains": drains, "locks": locks, "storms": storms, "crowd": crowd, "rollout": rollout} {
 		if only != name {
 			continue
 		}
