@@ -44,6 +44,7 @@ func rollout(ctx context.Context, c *cluster.Cluster, dir string) (string, error
 		for _, m := range r.machines {
 			m.Stop()
 		}
+		removeNodes(c, "roll")
 	}()
 	if err := r.prepare(ctx, dir); err != nil {
 		return "", err
@@ -78,7 +79,7 @@ func (r *roll) prepare(ctx context.Context, dir string) error {
 		}
 		r.machines = append(r.machines, m)
 		r.able[name] = true
-		if err := r.patch(ctx, name, fmt.Sprintf(`{"metadata":{"labels":{%q:"z%d"}}}`, corev1.LabelTopologyZone, i%2)); err != nil {
+		if err := r.patch(ctx, name, fmt.Sprintf(`{"metadata":{"labels":{%q:"z%d",%q:"roll"}}}`, corev1.LabelTopologyZone, i%2, benchLabel)); err != nil {
 			return err
 		}
 	}
