@@ -83,17 +83,27 @@ func (d *Daemon) passOn(ctx context.Context, zone string, l lock.Line) (lock.Lin
 		}
 		if err == nil {
 			if c, ok := d.candidate(n); ok && c.Phase == decide.Queued {
-				if c.Zone != zone {
-					l.Turn = c.Node
-				} else if !slices.Contains(l.Nodes, l.Turn) {
-					l.Turn = ""
-				}
+				l.Turn = turnOf(l, d.NodeName, c.Zone != zone)
 				return l, true
 			}
 		}
 		l.Nodes = l.Nodes[1:]
 	}
 	return lock.Line{}, false
+}
+
+// turnOf are those of what is left of a line that are of another zone than node, which
+// passes it on. other says that the next one is. Where the zone has changed since the
+// line was made, those are of another that were not then.
+func turnOf(l lock.Line, node string, other bool) []string {
+	var turn []string
+	changed := slices.Contains(l.Turn, node)
+	for i, n := range l.Nodes {
+		if i == 0 && other || i > 0 && slices.Contains(l.Turn, n) != changed {
+			turn = append(turn, n)
+		}
+	}
+	return turn
 }
 
 func (d *Daemon) newLine(ctx context.Context, zone string) (lock.Line, error) {

@@ -103,6 +103,7 @@ func TestLineIsPassedOn(t *testing.T) {
 		"nobody answers":             {nodes: []*metav1.PartialObjectMetadata{queued("a", "1")}, line: "a", age: fresh, down: true, gets: 1, lists: 1},
 		"the turn is yet to come":    {nodes: []*metav1.PartialObjectMetadata{queued("a", "1"), queued("b", "2")}, line: "a b", turn: "b", age: fresh, want: "a b", wantTurn: "b", gets: 1},
 		"the turn has come":          {nodes: []*metav1.PartialObjectMetadata{queued("b", "2"), queued("c", "2")}, line: "b c", turn: "b", age: fresh, want: "b c", wantTurn: "b", gets: 1},
+		"the zone has changed":       {nodes: []*metav1.PartialObjectMetadata{queued("b", "1"), queued("c", "2")}, line: "b c", turn: "self b", age: fresh, want: "b c", wantTurn: "c", gets: 1},
 		"it is the zone of the next": {nodes: []*metav1.PartialObjectMetadata{queued("c", "1")}, line: "b c", turn: "b", age: fresh, want: "c", gets: 2},
 		"another zone's turn":        {nodes: []*metav1.PartialObjectMetadata{queued("c", "2")}, line: "b c", turn: "b", age: fresh, want: "c", wantTurn: "c", gets: 2},
 		"a turn in a new line":       {nodes: []*metav1.PartialObjectMetadata{queued("c", "2"), queued("d", "1", in("Draining"))}, age: fresh, want: "c", wantTurn: "c", lists: 1},
@@ -116,10 +117,10 @@ func TestLineIsPassedOn(t *testing.T) {
 				api.nodes[n.Name] = n
 			}
 			d := &Daemon{Config: Config{NodeName: "self", Same: "zone", Policy: decide.Policy{Lock: "l"}, API: api, Log: zerolog.Nop()}, start: time.Now()}
-			had := lock.Line{Nodes: strings.Fields(c.line), Turn: c.turn, At: d.now().Add(-c.age)}
+			had := lock.Line{Nodes: strings.Fields(c.line), Turn: strings.Fields(c.turn), At: d.now().Add(-c.age)}
 			d.Lock = &queueLock{line: had}
 			got := d.line(t.Context(), "zone=1")
-			if s := strings.Join(got.Nodes, " "); s != c.want || got.Turn != c.wantTurn {
+			if s := strings.Join(got.Nodes, " "); s != c.want || strings.Join(got.Turn, " ") != c.wantTurn {
 				t.Errorf("%q, the turn of %q; want %q and %q", s, got.Turn, c.want, c.wantTurn)
 			}
 			if api.gets != c.gets || api.lists != c.lists {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
 // DefaultZoneLimit is what Config.ZoneLimit is by default.
@@ -39,17 +41,39 @@ func (l Line) without(holders []Holder) Line {
 // another zone, and until when at the latest: it is of the zone that is open, and the
 // other stands before it in the line. Else the zone would never be free.
 func (v *view) isClosed(line Line, now time.Time) (until time.Time, is bool) {
-	turn := slices.Index(line.Nodes, line.Turn)
+	turn := slices.IndexFunc(line.Nodes, func(node string) bool {
+		return slices.Contains(line.Turn, node) && !now.Before(v.passed[node])
+	})
 	place := slices.Index(line.Nodes, v.lock.cfg.Node)
 	if turn < 0 || place >= 0 && place <= turn || !v.isOpen() {
 		v.closedSince, v.closedFor = time.Time{}, ""
 		return time.Time{}, false
 	}
-	if v.closedFor != line.Turn {
-		v.closedSince, v.closedFor = now, line.Turn
+	if v.closedFor != line.Nodes[turn] {
+		v.closedSince, v.closedFor = now, line.Nodes[turn]
 	}
 	until = v.closedSince.Add(v.lock.cfg.ZoneLimit)
 	return until, now.Before(until)
+}
+
+// seeZone takes in who says what of the zone. Whose turn it was, and who has let it
+// pass while the zone was free, is not waited for again for a while: its daemon does
+// not run.
+func (v *view) seeZone(was, lease *coordinationv1.Lease) {
+	now := time.Now()
+	switch {
+	case holderOf(lease) == "":
+		v.zoneFree = now
+		return
+	case was == nil || holderOf(was) != "" || v.zoneFree.IsZero():
+		return
+	}
+	line := v.line()
+	for place, node := range line.Nodes {
+		if slices.Contains(line.Turn, node) && now.Sub(v.zoneFree) >= time.Duration(place+1)*perPlace {
+			v.passed[node] = now.Add(v.lock.cfg.ZoneLimit)
+		}
+	}
 }
 
 // isOpen says whether others hold slots in this node's zone.

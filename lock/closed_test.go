@@ -61,7 +61,7 @@ func (v *queueView) wait() time.Duration {
 // When it is the turn of another zone, nobody of the open one takes a free slot, but
 // those that stand before it; and not for ever.
 func TestZoneIsClosed(t *testing.T) {
-	line := Line{Nodes: []string{"before", "b", "behind"}, Turn: "b", At: time.Now()}
+	line := Line{Nodes: []string{"before", "b", "behind"}, Turn: []string{"b"}, At: time.Now()}
 	for node, c := range map[string]struct {
 		zone         string
 		closed, free time.Duration // how long it waits while the zone is open, and when it is free
@@ -137,6 +137,29 @@ func TestLineThatCounts(t *testing.T) {
 		v.slot(2, "", Line{})
 		if got := v.wait(); got > spreadOver {
 			t.Errorf("nobody else waits any more, by the newest word, and it waits for %s", got)
+		}
+	})
+}
+
+// Who lets its turn pass while the zone is free is not waited for again and again.
+func TestTurnIsPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newQueueView(t, "me", "a")
+		line := Line{Nodes: []string{"dead", "x", "me"}, Turn: []string{"dead"}}
+		v.slot(0, "y", Line{})
+		v.slot(1, "", line)
+		v.slot(2, "", line)
+		v.zone("a")
+		if got := v.wait(); got != DefaultZoneLimit {
+			t.Errorf("it is another's turn, and it waits for %s", got)
+		}
+		v.slot(0, "", line)
+		v.zone("")
+		time.Sleep(time.Second)
+		v.slot(0, "x", Line{})
+		v.zone("a")
+		if got := v.wait(); got != time.Second {
+			t.Errorf("the other has not come, and it waits for %s", got)
 		}
 	})
 }

@@ -13,10 +13,10 @@ import (
 type Line struct {
 	Nodes []string  // the first is to have it at once; at most maxLine are kept
 	At    time.Time // when it was put together
-	// Turn is the first of them that is of another zone than the one that is open. Nodes
-	// of that zone that do not stand before it leave free slots alone: else the zone
-	// would never be free for another. "" if there is none.
-	Turn string
+	// Turn are those of them that are of another zone than the one that is open. Nodes
+	// of that zone that do not stand before the first of these leave free slots alone:
+	// else the zone would never be free for another.
+	Turn []string
 }
 
 // maxLine bounds a line: each name costs the others a second.
@@ -31,7 +31,7 @@ type line struct {
 	V     int       `json:"v"`
 	Nodes []string  `json:"nodes"`
 	At    time.Time `json:"at"`
-	Turn  string    `json:"turn,omitempty"`
+	Turn  []string  `json:"turn,omitempty"`
 }
 
 // annotate puts a line into the annotations of a slot that is given up; what is

@@ -24,12 +24,14 @@ type view struct {
 	// For whose sake, and since when, this node leaves free slots alone.
 	closedFor   string
 	closedSince time.Time
+	zoneFree    time.Time            // since when the zone was free, when it last was
+	passed      map[string]time.Time // who has let its turn pass, and until when that counts
 }
 
 func (l *Lock) newView() *view {
 	return &view{
 		lock: l, leases: map[int]*coordinationv1.Lease{}, companions: map[string]*coordinationv1.Lease{},
-		goneUntil: map[int]time.Time{}, turns: map[int]turn{},
+		goneUntil: map[int]time.Time{}, turns: map[int]turn{}, passed: map[string]time.Time{},
 	}
 }
 
@@ -44,6 +46,9 @@ func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
 		if kind == watch.Deleted {
 			delete(v.companions, lease.Name)
 		} else {
+			if lease.Name == v.lock.cfg.Name+zoneSuffix {
+				v.seeZone(v.companions[lease.Name], lease)
+			}
 			v.companions[lease.Name] = lease
 		}
 		return true

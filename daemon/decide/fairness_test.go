@@ -42,11 +42,12 @@ type queue struct {
 	order  func([]Candidate, string) Succession
 	closes bool // the zone is closed while a free slot is kept for another
 	takes  int
+	passed map[string]time.Time // who has let its turn pass, and until when that counts
 }
 
 func newQueue(seed uint64, order func([]Candidate, string) Succession) *queue {
 	rng := rand.New(rand.NewPCG(seed, 9))
-	q := &queue{rng: rng, now: t0, order: order, closes: true, turn: time.Duration(1+rng.IntN(60)) * time.Minute, slots: make([]queueSlot, 1+rng.IntN(3))}
+	q := &queue{rng: rng, now: t0, order: order, closes: true, passed: map[string]time.Time{}, turn: time.Duration(1+rng.IntN(60)) * time.Minute, slots: make([]queueSlot, 1+rng.IntN(3))}
 	zones := rng.IntN(4)
 	for i := range 3 + rng.IntN(10) {
 		n := &queuer{able: rng.IntN(3) > 0, absent: rng.IntN(20) == 0, steady: rng.IntN(2) == 0, slot: -1, asks: t0.Add(time.Duration(rng.IntN(120)) * time.Minute)}
@@ -73,7 +74,7 @@ func (q *queue) barred(n *queuer) bool {
 	open := slices.ContainsFunc(q.nodes, func(x *queuer) bool { return x.slot >= 0 && x.Zone == n.Zone })
 	if last := q.latest(); open && q.closes && last >= 0 {
 		s := q.slots[last]
-		turn := slices.Index(s.Nodes, s.Turn)
+		turn := slices.IndexFunc(s.Nodes, func(node string) bool { return slices.Contains(s.Turn, node) && !q.now.Before(q.passed[node]) })
 		return turn >= 0 && q.place(n) > turn && q.now.Sub(s.freed) < q.turn
 	}
 	return false
@@ -117,6 +118,11 @@ func (q *queue) take() {
 		})
 		slot := q.latest()
 		s := &q.slots[slot]
+		if !slices.ContainsFunc(q.nodes, func(x *queuer) bool { return x.slot >= 0 }) {
+			for _, node := range s.Nodes[:min(q.place(n), len(s.Nodes))] {
+				q.passed[node] = q.now.Add(q.turn)
+			}
+		}
 		q.takes++
 		q.overtakes(n)
 		n.slot, n.Phase = slot, Draining
@@ -228,8 +234,8 @@ func inOrder(waiting []Candidate, zone string, compare func(a, b Candidate) int)
 	var o Succession
 	for _, c := range waiting[:min(len(waiting), maxLine)] {
 		o.Nodes = append(o.Nodes, c.Node)
-		if o.Turn == "" && c.Zone != zone {
-			o.Turn = c.Node
+		if c.Zone != zone {
+			o.Turn = append(o.Turn, c.Node)
 		}
 	}
 	return o

@@ -50,10 +50,10 @@ const (
 // Succession is who is to have a slot next.
 type Succession struct {
 	Nodes []string // in their order, at most 16
-	// Turn is the first of them that is of another zone than the one that is open. Nodes
-	// of that zone that are not named before it leave free slots alone, or the zone
-	// would never be free for another.
-	Turn string
+	// Turn are those of them that are of another zone than the one that is open. Nodes of
+	// that zone that are not named before the first of these leave free slots alone, or
+	// the zone would never be free for another.
+	Turn []string
 }
 
 // Line puts those that share a lock in the order in which they are to have a slot
@@ -94,8 +94,8 @@ func Line(others []Candidate, zone string) Succession {
 	for len(waiting) > 0 && len(o.Nodes) < maxLine {
 		next := successor(waiting, zone)
 		zone = next.Zone
-		if o.Turn == "" && zone != open && !halted {
-			o.Turn = next.Node
+		if zone != open && !halted {
+			o.Turn = append(o.Turn, next.Node)
 		}
 		o.Nodes = append(o.Nodes, next.Node)
 		waiting = only(waiting, func(c Candidate) bool { return c.Node != next.Node })

@@ -47,7 +47,7 @@ func TestLine(t *testing.T) {
 		"the zone is finished first":             {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 59)}, "b a; the turn of a"},
 		"but not by those that come for ever":    {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61)}, "a b; the turn of a"},
 		"nor by those that fail":                 {[]Candidate{waits("a", 59, zone("z=2")), waits("b", 0, failed(1))}, "a b; the turn of a"},
-		"and then comes the next, all of it":     {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 0, zone("z=3")), waits("c", 5, zone("z=2"))}, "a c b; the turn of a"},
+		"and then comes the next, all of it":     {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 0, zone("z=3")), waits("c", 5, zone("z=2"))}, "a c b; the turn of a c b"},
 		"one at work does not change that":       {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(Draining))}, "a b; the turn of a"},
 		"nobody is kept waiting for the halted":  {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61, failed(3)), waits("c", 0, in(Halted))}, "b"},
 		"unless there is nobody else":            {[]Candidate{waits("a", 0, zone("z=2")), waits("c", 0, in(Halted))}, "a"},
@@ -73,11 +73,11 @@ func TestLine(t *testing.T) {
 	}
 }
 
-func after(turn string) string {
-	if turn == "" {
+func after(turn []string) string {
+	if len(turn) == 0 {
 		return ""
 	}
-	return "; the turn of " + turn
+	return "; the turn of " + strings.Join(turn, " ")
 }
 
 func TestLineIsBounded(t *testing.T) {

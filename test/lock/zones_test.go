@@ -53,7 +53,7 @@ func TestZoneIsClosedForTheTurnOfAnother(t *testing.T) {
 		b.must(err)
 	}
 	turn, _ := b.ask(other, zone("zone=b"))
-	b.must(one.Release(b.ctx, lock.Line{Nodes: []string{"other"}, Turn: "other", At: time.Now()}))
+	b.must(one.Release(b.ctx, lock.Line{Nodes: []string{"other"}, Turn: []string{"other"}, At: time.Now()}))
 	rest, _ := b.ask(late, zone("zone=a"))
 	stays := func(d time.Duration) {
 		b.Helper()
@@ -64,10 +64,10 @@ func TestZoneIsClosedForTheTurnOfAnother(t *testing.T) {
 		}
 	}
 	stays(4 * time.Second)
-	b.must(two.Release(b.ctx, lock.Line{Nodes: []string{"other", "late"}, Turn: "other", At: time.Now()}))
+	b.must(two.Release(b.ctx, lock.Line{Nodes: []string{"other", "late"}, Turn: []string{"other"}, At: time.Now()}))
 	b.gets(turn)
 	stays(time.Second)
-	b.must(other.Release(b.ctx, lock.Line{Nodes: []string{"late"}, Turn: "late", At: time.Now()}))
+	b.must(other.Release(b.ctx, lock.Line{Nodes: []string{"late"}, Turn: []string{"late"}, At: time.Now()}))
 	b.gets(rest)
 }
 
