@@ -34,8 +34,6 @@ func (d *Daemon) act(step decide.Step) bool {
 		d.release(step)
 	case decide.Take, decide.Look:
 		d.take(step)
-	case decide.Count:
-		d.count(step)
 	case decide.Spawn:
 		d.spawn(step)
 	default:
@@ -46,7 +44,7 @@ func (d *Daemon) act(step decide.Step) bool {
 
 // reads says whether a step changes nothing outside, in a dry run.
 func reads(a decide.Action) bool {
-	return a == decide.Count || a == decide.Take || a == decide.Look
+	return a == decide.Take || a == decide.Look
 }
 
 // step runs do in the background and then done in the loop.

@@ -22,6 +22,7 @@ import (
 type NodeAPI interface {
 	GetNode(ctx context.Context, name string) (*corev1.Node, error)
 	ListNodes(ctx context.Context, opts metav1.ListOptions) (*corev1.NodeList, error)
+	GetNodeMetadata(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error)
 	ListNodeMetadata(ctx context.Context, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error)
 	WatchNodes(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 	PatchNode(ctx context.Context, name string, data []byte, subresources ...string) (*corev1.Node, error)
@@ -36,6 +37,7 @@ type Locker interface {
 	Acquire(ctx context.Context, ask lock.Ask, waiting func(lock.Waiting)) (slot string, err error)
 	Keep(ctx context.Context, paused func(why string)) error
 	Fence(ctx context.Context) error
+	Line() lock.Line
 	Release(ctx context.Context, next lock.Line) error
 	Holders(ctx context.Context) ([]lock.Holder, error)
 }
@@ -127,6 +129,7 @@ func New(c Config) (*Daemon, error) {
 		inbox:    make(chan func(), 16),
 		ready:    make(chan struct{}),
 	}
+	d.gaveWay = map[string]time.Time{}
 	d.events = newEvents(c.API, c.NodeName, c.Log)
 	return d, nil
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/lock"
 	"rebootd.dev/lock/nodelease"
 )
 
@@ -179,7 +180,7 @@ func (d *Daemon) take(step decide.Step) {
 // cannot be given up lapses; the slot does not, and is waited for.
 func (d *Daemon) release(step decide.Step) {
 	lease, slot, name := d.nodeLease.State == decide.LeaseHeld, d.slot.State == decide.SlotHeld, d.slot.Name
-	zone := zoneOf(d.Same, d.node.labels)
+	zone, way := zoneOf(d.Same, d.node.labels), d.giveWay()
 	d.step(step, func(ctx context.Context) (func(), error) {
 		if lease {
 			if err := d.NodeLease.Release(ctx); unreachable(err) {
@@ -189,13 +190,20 @@ func (d *Daemon) release(step decide.Step) {
 			}
 		}
 		if slot {
-			if err := d.Lock.Release(ctx, d.line(ctx, zone)); err != nil {
+			next := lock.Line{Nodes: []string{way, d.NodeName}, At: d.now()} // and back
+			if way == "" {
+				next = d.line(ctx, zone)
+			}
+			if err := d.Lock.Release(ctx, next); err != nil {
 				return nil, fmt.Errorf("release the slot %s: %w", name, err)
 			}
 		}
 		return func() {
 			if slot {
 				d.slot = decide.Slot{State: decide.SlotNone}
+			}
+			if way != "" {
+				d.gaveWay[way] = d.now()
 			}
 			if lease {
 				d.nodeLease = decide.NodeLease{State: decide.LeaseFree, At: d.now()}

@@ -38,11 +38,12 @@ func (d *Daemon) say(step decide.Step) {
 	d.Metrics.observe(d, step)
 
 	switch step.Do {
-	case decide.Wait, decide.Acquire, decide.Evict, decide.Hook:
+	case decide.Wait, decide.Acquire, decide.Evict, decide.Count, decide.Hook:
 	default:
 		return // told when it is done
 	}
-	if d.busy || step.Reason == d.told.Reason && (step.Message == d.told.Message || slices.Contains(progress, step.Reason)) {
+	quiet := slices.Contains(progress, step.Reason) || step.Do == decide.Count // the names change with each reboot
+	if d.busy || step.Reason == d.told.Reason && (step.Message == d.told.Message || quiet) {
 		return
 	}
 	d.tell(step)

@@ -33,6 +33,9 @@ type state struct {
 	slot     decide.Slot
 	room     decide.Room
 	slotTask *task
+	roomTask *task
+	roomKey  string               // for which attempt roomTask counts
+	gaveWay  map[string]time.Time // to whom, though this node held a slot
 
 	nodeLease decide.NodeLease
 	leaseTask *task

@@ -3,7 +3,10 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rebootd.dev/daemon/decide"
@@ -42,36 +45,99 @@ func zoneOf(label string, labels map[string]string) string {
 	return label
 }
 
-// line finds who is to have the slot next. That it cannot be found out keeps no slot
-// from being given up: then nobody is named.
+const (
+	// lineAge is for how long a line is passed on from holder to holder before it is
+	// put together anew from all Nodes. Whoever comes meanwhile, and were its priority
+	// the highest, waits for as long, or until the line is at its end.
+	lineAge = 5 * time.Minute
+	// lineMisses is how many of a line may have left the queue before it is put together
+	// anew.
+	lineMisses = 3
+)
+
+// line finds who is to have the slot next: who is left of the line in which it came,
+// which takes a look at one Node, or else, by a look at all of them, who has waited
+// longest. That it cannot be found out keeps no slot from being given up: then nobody
+// is named.
 func (d *Daemon) line(ctx context.Context, zone string) lock.Line {
-	var waiting []decide.Candidate
+	if l, ok := d.passOn(ctx, zone, d.Lock.Line()); ok {
+		return l
+	}
+	l, err := d.newLine(ctx, zone)
+	if err != nil {
+		d.Log.Warn().Err(fmt.Errorf("list the Nodes to find who is next: %w", err)).Msg("gives up the slot without naming anybody")
+	}
+	return l
+}
+
+// passOn is what is left of a line, and whether it is any good. Its age is by another
+// node's clock: what is from the future is of no known age.
+func (d *Daemon) passOn(ctx context.Context, zone string, l lock.Line) (lock.Line, bool) {
+	if age := d.now().Sub(l.At); age < 0 || age > lineAge {
+		return lock.Line{}, false
+	}
+	for misses := 0; len(l.Nodes) > 0 && misses <= lineMisses; misses++ {
+		n, err := d.API.GetNodeMetadata(ctx, l.Nodes[0])
+		if err != nil && !apierrors.IsNotFound(err) {
+			return lock.Line{}, false
+		}
+		if err == nil {
+			if c, ok := d.candidate(n); ok && c.Phase == decide.Queued {
+				l.Turn = turnOf(l, d.NodeName, c.Zone != zone)
+				return l, true
+			}
+		}
+		l.Nodes = l.Nodes[1:]
+	}
+	return lock.Line{}, false
+}
+
+// turnOf are those of what is left of a line that are of another zone than node, which
+// passes it on. other says that the next one is. Where the zone has changed since the
+// line was made, those are of another that were not then.
+func turnOf(l lock.Line, node string, other bool) []string {
+	var turn []string
+	changed := slices.Contains(l.Turn, node)
+	for i, n := range l.Nodes {
+		if i == 0 && other || i > 0 && slices.Contains(l.Turn, n) != changed {
+			turn = append(turn, n)
+		}
+	}
+	return turn
+}
+
+func (d *Daemon) newLine(ctx context.Context, zone string) (lock.Line, error) {
+	var others []decide.Candidate
 	at := d.now()
 	opts := metav1.ListOptions{Limit: nodePage}
 	for {
 		list, err := d.API.ListNodeMetadata(ctx, opts)
 		if err != nil {
-			d.Log.Warn().Err(fmt.Errorf("list the Nodes to find who is next: %w", err)).Msg("gives up the slot without naming anybody")
-			return lock.Line{}
+			return lock.Line{}, err
 		}
-		for _, n := range list.Items {
-			record := n.Annotations[OperationAnnotation]
-			if n.Name == d.NodeName || record == "" || n.DeletionTimestamp != nil {
-				continue
-			}
-			if _, held := n.Annotations[HoldAnnotation]; held {
-				continue
-			}
-			_, controlPlane := n.Labels[controlPlaneLabel]
-			if c, ok := decide.CandidateOf(d.Policy.Lock, n.Name, record, n.Annotations[PriorityAnnotation], zoneOf(d.Same, n.Labels), controlPlane); ok {
-				waiting = append(waiting, c)
+		for i := range list.Items {
+			if c, ok := d.candidate(&list.Items[i]); ok {
+				others = append(others, c)
 			}
 		}
 		if opts.Continue = list.Continue; opts.Continue == "" {
-			if next := decide.Successor(waiting, zone); next != "" {
-				return lock.Line{Nodes: []string{next}, At: at}
-			}
-			return lock.Line{}
+			next := decide.Line(others, zone)
+			return lock.Line{Nodes: next.Nodes, Turn: next.Turn, At: at}, nil
 		}
 	}
+}
+
+// candidate is another Node as far as the order of succession goes, if it is of any
+// matter to that.
+func (d *Daemon) candidate(n *metav1.PartialObjectMetadata) (decide.Candidate, bool) {
+	record := n.Annotations[OperationAnnotation]
+	if n.Name == d.NodeName || record == "" || n.DeletionTimestamp != nil {
+		return decide.Candidate{}, false
+	}
+	_, controlPlane := n.Labels[controlPlaneLabel]
+	c, ok := decide.CandidateOf(d.Policy.Lock, n.Name, record, n.Annotations[PriorityAnnotation], zoneOf(d.Same, n.Labels), controlPlane)
+	if _, held := n.Annotations[HoldAnnotation]; held && c.Phase == decide.Queued {
+		return decide.Candidate{}, false
+	}
+	return c, ok
 }

@@ -29,6 +29,7 @@ const (
 	watchShutdown
 	checkHealth
 	runHooks
+	watchRoom
 )
 
 // begin starts a task. run's result is called in the loop, also when the task
@@ -50,7 +51,7 @@ func (d *Daemon) begin(kind taskKind, run func(ctx context.Context) (done func()
 func (d *Daemon) keepTasks(step decide.Step) (idle bool) {
 	d.keepShutdownWatch()
 	d.keepChecks()
-	return d.keepSlotTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step) && d.keepHookTask(step)
+	return d.keepSlotTask(step) && d.keepRoomTask(step) && d.keepLeaseTask(step) && d.keepDrainTask(step) && d.keepHookTask(step)
 }
 
 func (d *Daemon) keepSlotTask(step decide.Step) bool {

@@ -28,7 +28,10 @@ type Waiting struct {
 }
 
 // Holder is who holds a slot.
-type Holder struct{ Slot, Node string }
+type Holder struct {
+	Slot, Node string
+	Since      time.Time // by the holder's clock
+}
 
 // String is one sentence for people.
 func (w Waiting) String() string {
@@ -291,7 +294,7 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease,
 		}
 	}
 	if !ok {
-		return "", l.Release(ctx, Line{})
+		return "", l.Release(ctx, lineOf(lease))
 	}
 	l.setMay()
 	return lease.Name, nil

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -173,6 +174,8 @@ func (l *Lock) Release(ctx context.Context, next Line) error {
 	if err != nil {
 		return err
 	}
+	// Who holds a slot already needs no other.
+	next = next.without(slices.DeleteFunc(v.holders(), func(h Holder) bool { return h.Node == l.cfg.Node }))
 	// The slot last: while it is held, another start of us finds it and goes on.
 	if err := l.releaseCompanions(ctx, v); err != nil {
 		return err

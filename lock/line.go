@@ -13,6 +13,10 @@ import (
 type Line struct {
 	Nodes []string  // the first is to have it at once; at most maxLine are kept
 	At    time.Time // when it was put together
+	// Turn are those of them that are of another zone than the one that is open. Nodes
+	// of that zone that do not stand before the first of these leave free slots alone:
+	// else the zone would never be free for another.
+	Turn []string
 }
 
 // maxLine bounds a line: each name costs the others a second.
@@ -27,6 +31,7 @@ type line struct {
 	V     int       `json:"v"`
 	Nodes []string  `json:"nodes"`
 	At    time.Time `json:"at"`
+	Turn  []string  `json:"turn,omitempty"`
 }
 
 // annotate puts a line into the annotations of a slot that is given up; what is
@@ -37,7 +42,7 @@ func (l Line) annotate(annotations map[string]any) error {
 		return nil
 	}
 	annotations[NextAnnotation] = l.Nodes[0]
-	data, err := json.Marshal(line{V: lineSchema, Nodes: l.Nodes[1:min(len(l.Nodes), maxLine)], At: l.At.UTC()})
+	data, err := json.Marshal(line{V: lineSchema, Nodes: l.Nodes[1:min(len(l.Nodes), maxLine)], At: l.At.UTC(), Turn: l.Turn})
 	if err != nil {
 		return err
 	}
@@ -56,7 +61,7 @@ func lineOf(lease *coordinationv1.Lease) Line {
 	if err := json.Unmarshal([]byte(lease.Annotations[LineAnnotation]), &further); err != nil || further.V != lineSchema {
 		return out
 	}
-	out.At = further.At
+	out.At, out.Turn = further.At, further.Turn
 	for _, node := range further.Nodes {
 		if len(out.Nodes) == maxLine {
 			break

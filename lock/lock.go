@@ -95,6 +95,10 @@ type Config struct {
 	// under this lock by what they have written of themselves, whether they hold a slot
 	// or not. nil: nodes at work hold slots.
 	AtWork func(ctx context.Context) ([]string, error)
+	// ZoneLimit is for how long free slots are left alone so that the zone that is open
+	// becomes free for another, whose turn it is: as long as a node may hold its slot
+	// that has begun. 0 means DefaultZoneLimit.
+	ZoneLimit time.Duration
 	// Duration is what leaseDurationSeconds says; a third of it lies between two
 	// renewals.
 	Duration time.Duration
@@ -172,6 +176,9 @@ func New(c Config) (*Lock, error) {
 	}
 	if c.DeletedGrace == 0 {
 		c.DeletedGrace = DefaultDeletedGrace
+	}
+	if c.ZoneLimit == 0 {
+		c.ZoneLimit = DefaultZoneLimit
 	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}

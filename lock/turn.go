@@ -10,7 +10,7 @@ import (
 // turn is when this node may try for a slot that is free.
 type turn struct {
 	at    time.Time
-	line  []string // which the slot carried when the turn was given
+	line  []string // that counted when the turn was given
 	tries int
 }
 
@@ -43,8 +43,9 @@ func spread(tries int) time.Duration {
 func (v *view) plan(now time.Time) (first time.Time, any bool) {
 	_, paused := v.paused()
 	_, _, barred := v.barred()
-	free := v.free()
-	if paused || barred || v.full() {
+	free, line := v.free(), v.line()
+	reopens, closed := v.isClosed(line, now)
+	if paused || barred || v.full() || closed {
 		free = nil
 	}
 	for i := range v.turns {
@@ -53,15 +54,17 @@ func (v *view) plan(now time.Time) (first time.Time, any bool) {
 		}
 	}
 	for _, i := range free {
-		line := lineOf(v.leases[i]).Nodes
 		t, ok := v.turns[i]
-		if !ok || !slices.Equal(t.line, line) {
-			t = turn{at: v.opens(i, now).Add(v.delay(line)), line: line}
+		if !ok || !slices.Equal(t.line, line.Nodes) {
+			t = turn{at: v.opens(i, now).Add(v.delay(line.Nodes)), line: line.Nodes}
 			v.turns[i] = t
 		}
 		if !any || t.at.Before(first) {
 			first, any = t.at, true
 		}
+	}
+	if closed {
+		return reopens, true
 	}
 	return first, any
 }

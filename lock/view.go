@@ -21,12 +21,17 @@ type view struct {
 	// goneUntil is until when a slot is left alone that was deleted while it was held.
 	goneUntil map[int]time.Time
 	turns     map[int]turn // this node's
+	// For whose sake, and since when, this node leaves free slots alone.
+	closedFor   string
+	closedSince time.Time
+	zoneFree    time.Time            // since when the zone was free, when it last was
+	passed      map[string]time.Time // who has let its turn pass, and until when that counts
 }
 
 func (l *Lock) newView() *view {
 	return &view{
 		lock: l, leases: map[int]*coordinationv1.Lease{}, companions: map[string]*coordinationv1.Lease{},
-		goneUntil: map[int]time.Time{}, turns: map[int]turn{},
+		goneUntil: map[int]time.Time{}, turns: map[int]turn{}, passed: map[string]time.Time{},
 	}
 }
 
@@ -41,6 +46,9 @@ func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
 		if kind == watch.Deleted {
 			delete(v.companions, lease.Name)
 		} else {
+			if lease.Name == v.lock.cfg.Name+zoneSuffix {
+				v.seeZone(v.companions[lease.Name], lease)
+			}
 			v.companions[lease.Name] = lease
 		}
 		return true
@@ -104,7 +112,11 @@ func (v *view) holders() []Holder {
 		case tooNew(lease):
 			out = append(out, Holder{Slot: lease.Name, Node: "a newer version of rebootd"})
 		case holderOf(lease) != "":
-			out = append(out, Holder{Slot: lease.Name, Node: holderOf(lease)})
+			h := Holder{Slot: lease.Name, Node: holderOf(lease)}
+			if t := lease.Spec.AcquireTime; t != nil {
+				h.Since = t.Time
+			}
+			out = append(out, h)
 		}
 	}
 	return out
@@ -160,9 +172,9 @@ func (v *view) waiting() Waiting {
 		if gone := v.goneUntil[i]; gone.After(time.Now()) {
 			w.Deleted = gone
 		}
-		if line := lineOf(v.leases[i]).Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
-			w.Kept = line[0]
-		}
+	}
+	if line := v.line().Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
+		w.Kept = line[0]
 	}
 	return w
 }

@@ -88,6 +88,15 @@ func runDaemon(cfg *config, stderr io.Writer) error {
 	return nil
 }
 
+// turnLimit is for how long a node may hold a slot that does as it should, 0 where
+// there is no limit.
+func turnLimit(cfg *config) time.Duration {
+	if cfg.DrainTimeout == 0 {
+		return 0
+	}
+	return cfg.DrainTimeout + cfg.RebootTimeout + cfg.HealthTimeout + cfg.Settle
+}
+
 // wire makes the daemon of its rooms.
 func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemon.Liveness, watcher *sentinel.Watcher) (*daemon.Daemon, error) {
 	restConfig, err := apiConfig(cfg)
@@ -103,7 +112,7 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	}
 	slots, err := lock.New(lock.Config{
 		API: api, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
-		Duration: slotDuration, AtWork: daemon.AtWork(api, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
+		Duration: slotDuration, ZoneLimit: turnLimit(cfg), AtWork: daemon.AtWork(api, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
 		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
 	})
 	if err != nil {

@@ -189,7 +189,7 @@ func withoutLease(n int, f func(situation)) int {
 			limited := policy
 			limited.MaxUnavailable = Limit{Number: 1}
 			policies = []Policy{policy, limited}
-			rooms = append(rooms, Room{Key: r.DrainKey(), OK: true}, Room{Key: r.DrainKey(), Why: "too many"})
+			rooms = append(rooms, Room{Key: r.DrainKey(), OK: true}, Room{Key: r.DrainKey(), Why: "too many"}, Room{Key: r.DrainKey(), Why: "too many", Way: []string{"b"}})
 		case r == nil || r.Phase != Draining:
 			policies = policies[:1] // they are about the drain
 		}
@@ -206,6 +206,11 @@ func withoutLease(n int, f func(situation)) int {
 							for _, drain := range drains {
 								for _, child := range children {
 									for at := range 3 * len(rooms) {
+										room := rooms[at/3]
+										room.At = now.Add(-time.Second)
+										if room.OK && at%3 == 0 {
+											room.At = now.Add(-time.Minute)
+										}
 										healthy := []time.Time{{}, now.Add(-time.Second), now.Add(-time.Hour)}[at%3]
 										if count++; count%n != 0 {
 											continue
@@ -215,7 +220,7 @@ func withoutLease(n int, f func(situation)) int {
 											Request: Request{Wanted: bits&1 != 0, Why: "kernel", Annotated: bits&1 != 0 && r != nil && r.Annotated}, Held: bits&2 != 0, Hold: "disk", Others: others,
 											Node:         Node{Unschedulable: bits&4 != 0, Foreign: bits&8 != 0, Unprotected: []string{"a"}},
 											Slot:         slot,
-											Room:         rooms[at/3],
+											Room:         room,
 											HealthySince: healthy, Ailing: "not Ready",
 										}})
 									}
@@ -354,7 +359,8 @@ var invariants = []struct {
 	{"slot and node lease are given up only when no operation needs them", func(s situation, step Step) bool {
 		paused := s.phase() == Queued && s.f.Slot.Paused != ""
 		stands := s.phase() == Queued && s.f.Slot.State != SlotHeld
-		return !(step.Do == Release) || holds(s.f) && (s.phase() == Idle || s.phase() == Waiting || paused || stands)
+		way := s.phase() == Queued && s.p.MaxUnavailable.IsSet() && !s.f.Room.OK && len(s.f.Room.Way) > 0
+		return !(step.Do == Release) || holds(s.f) && (s.phase() == Idle || s.phase() == Waiting || paused || stands || way)
 	}},
 	{"the node lease is taken only under a slot, or to finish what was begun", func(s situation, step Step) bool {
 		return step.Do != Take || s.p.NodeLease.inUse() && (s.f.Slot.State == SlotHeld || s.rebooted())
@@ -404,7 +410,7 @@ var invariants = []struct {
 		}
 	}},
 	{"a node is cordoned only when the limit of unavailable nodes has room for it", func(s situation, step Step) bool {
-		return step.Do != Cordon || !s.p.MaxUnavailable.IsSet() || s.f.Room.Key == s.r.DrainKey() && s.f.Room.OK
+		return step.Do != Cordon || !s.p.MaxUnavailable.IsSet() || s.f.Room.Key == s.r.DrainKey() && s.f.Room.OK && s.f.Now.Before(s.f.Room.At.Add(roomAge))
 	}},
 	{"pods are evicted only while draining, cordoned, under a slot, with a reboot asked for, the node not held and nobody else at work", func(s situation, step Step) bool {
 		return !(step.Do == Evict) || (s.phase() == Draining && s.f.Slot.State == SlotHeld && s.f.Node.Unschedulable && s.f.Request.Wanted && !s.f.Held && s.f.Others == "" && s.f.Slot.Paused == "")

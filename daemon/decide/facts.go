@@ -105,9 +105,13 @@ type Slot struct {
 
 // Room is whether the limit of unavailable nodes leaves room for this one.
 type Room struct {
-	Key string // when it was looked for: [Record.DrainKey]
+	Key string    // for which attempt it was looked for: [Record.DrainKey]
+	At  time.Time // when
 	OK  bool
 	Why string // there is none
+	// Way are nodes that could go in place of this one, and to which it has not given
+	// way lately, if there is no room.
+	Way []string
 }
 
 // Drain is the progress of one drain.

@@ -149,14 +149,10 @@ func queued(p Policy, r *Record, f Facts) Step {
 		return Step{Do: Wait, Reason: InQueue, Message: "waits for a slot", Detail: "holds one, asks logind what inhibits a reboot"}
 	case f.Slot.State != SlotHeld:
 		return Step{Do: Acquire, Reason: InQueue, Message: "waits for a slot", Detail: f.Slot.Note}
-	case p.MaxUnavailable.IsSet() && f.Room.Key != r.DrainKey():
-		return Step{Do: Count, Reason: InQueue, Message: "waits for a slot", Detail: "holds one, counts the nodes that are unavailable"}
-	case p.MaxUnavailable.IsSet() && !f.Room.OK:
-		// The slot is given up meanwhile: another node may be allowed to go.
-		n := r.in(Waiting, f.Now)
-		n.NotBefore = f.Now.Add(firstPause).UTC().Truncate(time.Second)
-		n.Failure = &Failure{Reason: Blocked, Message: cut(f.Room.Why, maxWhy)}
-		return Step{Do: Write, Reason: Blocked, Message: f.Room.Why, Record: n}
+	case p.MaxUnavailable.IsSet():
+		if s, ok := awaitRoom(r, f); ok {
+			return s
+		}
 	}
 	if s, ok := takeLease(p, f, inQueue, false); ok {
 		return s
@@ -169,6 +165,27 @@ func queued(p Policy, r *Record, f Facts) Step {
 		m = "was cordoned already and will stay so"
 	}
 	return Step{Do: Cordon, Reason: DrainStarted, Message: m + "; draining under " + f.Slot.Name, Record: n}
+}
+
+// roomAge is for how long it is believed that there is room.
+const roomAge = 10 * time.Second
+
+// awaitRoom is the step of a node that holds a slot as long as the limit of
+// unavailable nodes is not known to leave room for it. It keeps the slot: it goes on as
+// soon as there is room, and others would find none either. But it gives way to one
+// that is unavailable already, and so needs none.
+func awaitRoom(r *Record, f Facts) (Step, bool) {
+	counted := f.Room.Key == r.DrainKey()
+	switch {
+	case !counted || f.Room.OK && !f.Now.Before(f.Room.At.Add(roomAge)):
+		return Step{Do: Count, Reason: InQueue, Message: "waits for a slot", Detail: "holds one, counts the nodes that are unavailable"}, true
+	case f.Room.OK:
+		return Step{}, false
+	case len(f.Room.Way) > 0:
+		return Step{Do: Release, Reason: Released, Message: fmt.Sprintf("gave %s to %s, which is unavailable already; %s", f.Slot.Name, f.Room.Way[0], f.Room.Why)}, true
+	default:
+		return Step{Do: Count, Reason: Blocked, Message: f.Room.Why + "; keeps " + f.Slot.Name + " meanwhile"}, true
+	}
 }
 
 // rebootedOtherwise ends an operation that another reboot has overtaken before

@@ -43,7 +43,7 @@ func Meanings() map[Reason]string {
 		RebootRequested: "A sentinel or the annotation `rebootd.dev/request` asks for a reboot.",
 		Held:            "The annotation `rebootd.dev/hold` is on the Node: it is left alone until that is removed.",
 		Paused:          "The annotation `rebootd.dev/paused` is on a Lease of the lock: no node reboots until that is removed.",
-		Blocked:         "Somebody else is at work on the node, or is about to take it away; the message says who. Or something that must be known first cannot be read: the boot ID, the boot time, the Node itself.",
+		Blocked:         "Somebody else is at work on the node, or is about to take it away; or so many nodes are unavailable that this one may not be, too; the message says who. Or something that must be known first cannot be read: the boot ID, the boot time, the Node itself.",
 		InQueue:         "The node waits for a slot.",
 		SlotAcquired:    "The node holds a slot.",
 		SlotLost:        "The slot was taken away before the reboot was ordered; the node is put back.",

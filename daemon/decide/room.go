@@ -1,10 +1,12 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limit is how many nodes of a cluster may be unavailable at once: a number, or a
@@ -50,33 +52,87 @@ type Peer struct {
 	Name          string
 	Ready         bool
 	Unschedulable bool
-	HoldsSlot     bool // is about to be unavailable, if it is not yet
-	Halted        bool
+	Phase         Phase  // of its operation under this lock
+	Held          bool   // by people
+	Zone          string // of the lock
+	// Slot is the slot that it holds, if it does.
+	Slot *Holding
 }
 
-func (p Peer) unavailable() bool { return !p.Ready || p.Unschedulable || p.HoldsSlot || p.Halted }
+// Holding is a slot that a node holds.
+type Holding struct {
+	Index int
+	Since time.Time // by the clock of its holder
+}
 
-// HasRoom says whether a node may become unavailable under the limit, and if not,
-// why. One that is unavailable already makes nothing worse, and may go: a reboot
-// may be what it needs. Its own slot does not count.
-func HasRoom(limit Limit, self string, nodes []Peer) (ok bool, why string) {
+// before says whether one slot was taken before another, as all that hold one see it.
+func (h *Holding) before(other *Holding) bool {
+	return cmp.Or(h.Since.Compare(other.Since), cmp.Compare(h.Index, other.Index)) < 0
+}
+
+// Down says whether a node is unavailable already.
+func (p Peer) Down() bool { return !p.Ready || p.Unschedulable || p.Phase == Halted }
+
+// comes says whether a node is about to be unavailable: it holds a slot, has not given
+// its operation up, and comes before self. Of those that hold slots and wait for room,
+// the one that has held its own for longest goes first, and counts none of the
+// others: two never wait for each other, and of two that see room for one exactly one
+// goes. Whoever has come just now counts all, whatever their clocks say: one of them
+// may be about to go.
+func (p Peer) comes(self *Holding, fresh bool) bool {
+	return p.Slot != nil && (p.Phase == Queued || p.Phase.disturbs()) && (p.Phase != Queued || self == nil || fresh || p.Slot.before(self))
+}
+
+// disturbs says whether the node is cordoned in this phase.
+func (p Phase) disturbs() bool {
+	return p == Draining || p == Rebooting || p == Verifying || p == Halted
+}
+
+// RoomFor finds out whether a node may become unavailable under the limit, and if not,
+// why, and who might go in its place. One that is unavailable already makes nothing
+// worse, and may go: a reboot may be what it needs. fresh says that self has held its
+// slot for a moment only.
+func RoomFor(limit Limit, self string, nodes []Peer, fresh bool) Room {
+	i := slices.IndexFunc(nodes, func(p Peer) bool { return p.Name == self })
+	var me Peer
+	if i >= 0 {
+		me = nodes[i]
+		if !me.Ready || me.Unschedulable {
+			return Room{OK: true}
+		}
+	}
 	var others []string
 	for _, p := range nodes {
-		switch {
-		case p.Name == self && (!p.Ready || p.Unschedulable):
-			return true, ""
-		case p.Name != self && p.unavailable():
+		if p.Name != self && (p.Down() || p.comes(me.Slot, fresh)) {
 			others = append(others, p.Name)
 		}
 	}
 	most := limit.of(len(nodes))
 	if len(others) < most {
-		return true, ""
+		return Room{OK: true}
 	}
 	slices.Sort(others)
 	named := others
 	if len(named) > 3 {
 		named = append(slices.Clip(named[:3]), fmt.Sprintf("%d more", len(others)-3))
 	}
-	return false, fmt.Sprintf("%d of %d nodes are unavailable already (%s), and no more than %d may be", len(others), len(nodes), strings.Join(named, ", "), most)
+	return Room{
+		Why: fmt.Sprintf("%d of %d nodes are unavailable already (%s), and no more than %d may be", len(others), len(nodes), strings.Join(named, ", "), most),
+		Way: instead(me, nodes),
+	}
+}
+
+// instead are those that wait for a slot and could go at once, since they are
+// unavailable already, were this node not holding one of which it can make no use. A
+// node of another zone can go only when all that hold slots give way.
+func instead(self Peer, nodes []Peer) []string {
+	alone := !slices.ContainsFunc(nodes, func(p Peer) bool { return p.Name != self.Name && p.Slot != nil && p.Phase != Queued })
+	var out []string
+	for _, p := range nodes {
+		if p.Name != self.Name && p.Slot == nil && p.Phase == Queued && !p.Held && (!p.Ready || p.Unschedulable) && (p.Zone == self.Zone || alone) {
+			out = append(out, p.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

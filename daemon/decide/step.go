@@ -8,7 +8,7 @@ import (
 // Action is what a step wants done.
 type Action string
 
-// The actions. Wait, Acquire and Drain go on until another step says otherwise;
+// The actions. Wait, Acquire, Drain, Count and Hook go on until another step says otherwise;
 // the others are done once, and the facts that they change lead to the next
 // step. An action that failed is asked for again, and finds its own work done.
 const (
@@ -21,7 +21,7 @@ const (
 	Look    Action = "look"    // look who has the node lease
 	Release Action = "release" // give up the slot and the node lease
 	Evict   Action = "drain"   // drain the node
-	Count   Action = "count"   // find out whether the limit of unavailable nodes leaves room
+	Count   Action = "count"   // watch whether the limit of unavailable nodes leaves room
 	Spawn   Action = "spawn"   // make sure of the slot, then start the reboot command
 	Hook    Action = "hook"    // run the hooks of a stage until they are done, or one fails
 )

@@ -67,7 +67,7 @@ func (s *story) start() {
 	s.f.Child, s.f.Drain = Child{}, Drain{}
 	s.f.Slot, s.f.NodeLease = Slot{State: SlotNone}, NodeLease{}
 	if s.held {
-		s.f.Slot = Slot{State: SlotHeld, Name: "rebootd-0"}
+		s.f.Slot, s.f.Room = Slot{State: SlotHeld, Name: "rebootd-0"}, Room{}
 	}
 	s.shown = ""
 }
@@ -123,12 +123,12 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Held, s.f.Hold = false, ""
 	case "slot":
 		s.held = true
-		s.f.Slot = Slot{State: SlotHeld, Name: "rebootd-0"}
+		s.f.Slot, s.f.Room = Slot{State: SlotHeld, Name: "rebootd-0"}, Room{}
 	case "slot-taken-away":
 		s.held = false
 		s.f.Slot = Slot{State: SlotGone, Note: "the slot rebootd-0 was deleted"}
 	case "room":
-		s.f.Room = Room{Key: s.r.DrainKey(), OK: d.HasArg("ok"), Why: text("why")}
+		s.f.Room = Room{Key: s.r.DrainKey(), At: s.f.Now, OK: d.HasArg("ok"), Why: text("why"), Way: strings.Fields(text("way"))}
 	case "lease":
 		states := map[string]LeaseState{"free": LeaseFree, "held": LeaseHeld, "foreign": LeaseForeign, "unavailable": LeaseUnavailable, "lost": LeaseLost}
 		s.f.NodeLease = NodeLease{State: states[text("state")], At: s.f.Now, Why: text("why")}

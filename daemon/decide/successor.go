@@ -7,44 +7,148 @@ import (
 	"time"
 )
 
-// Candidate is another node, as far as the order of succession goes.
+// Candidate is another node of the same lock: one that waits for a slot, or that is
+// at work under one.
 type Candidate struct {
 	Node         string
+	Phase        Phase
 	Priority     int
 	ControlPlane bool
 	Zone         string
-	Failed       bool // its last attempt
-	Since        time.Time
+	Attempts     int       // that have failed
+	Entered      time.Time // the queue
+	Asked        time.Time
 }
 
 // CandidateOf reads a candidate from a Node: its record, its priority as people
-// have written it, and so on. Only a node that waits for a slot of the lock is one.
+// have written it, and so on. Only a node that has a slot of the lock, or waits for
+// one, is one.
 func CandidateOf(lock, node, record, priority, zone string, controlPlane bool) (Candidate, bool) {
 	r, err := ParseRecord([]byte(record))
-	if err != nil || r.Phase != Queued || r.Lock != "" && r.Lock != lock {
+	if err != nil || r.Phase == Waiting || r.Lock != "" && r.Lock != lock {
 		return Candidate{}, false
 	}
 	p, err := strconv.Atoi(priority)
 	if err != nil {
 		p = 0 // none, or none that can be read
 	}
-	return Candidate{Node: node, Priority: p, ControlPlane: controlPlane, Zone: zone, Failed: r.Attempts > 0, Since: r.Requested}, true
+	return Candidate{
+		Node: node, Phase: r.Phase, Priority: p, ControlPlane: controlPlane, Zone: zone,
+		Attempts: r.Attempts, Entered: r.Since, Asked: r.Requested,
+	}, true
 }
 
-// Successor chooses who is to have a slot next: of the zone that the slot's holder
-// was in, so that one zone is finished before the next; then those whose last
-// attempt has not failed, of higher priority, workers before control-plane nodes,
-// and who have waited longest. "" if nobody waits.
-func Successor(waiting []Candidate, zone string) string {
-	if len(waiting) == 0 {
-		return ""
+const (
+	// overtaking is by how much later a node may have come to the queue and still go
+	// before another, because it is of the zone that is open, or for any other reason
+	// but its priority.
+	overtaking = time.Hour
+	// maxLine is how many are named at a time.
+	maxLine = 16
+)
+
+// Succession is who is to have a slot next.
+type Succession struct {
+	Nodes []string // in their order, at most 16
+	// Turn are those of them that are of another zone than the one that is open. Nodes of
+	// that zone that are not named before the first of these leave free slots alone, or
+	// the zone would never be free for another.
+	Turn []string
+}
+
+// Line puts those that share a lock in the order in which they are to have a slot
+// next. zone is the one that the slot's holder is in.
+//
+// The queue is fair: whoever is able to go goes, whoever else fails, and however many
+// ask anew. Before a node that stands in it go at most
+//
+//   - those that came to the queue before it did, or within an hour after it, once for
+//     each time that they came;
+//   - those to which people have given a higher priority, until they fail;
+//   - for each slot two more: one that has found it free, and one whose name was left
+//     on it; and for a control-plane node, while another is at work, whoever is named
+//     before that one has ended.
+//
+// A node that fails leaves the queue and comes to its end after its pause, with the
+// lowest priority that anybody in it has: it goes before a node that stays there once
+// at the most, but for that hour. So do all when each of the others fails for ever.
+// Clocks that differ add to the hour. One that is named and does not come, since its
+// daemon does not run, costs the next a second, and the promise is then only that
+// everybody goes some time.
+//
+// Within the hour those come first that have failed less often; then the zone that is
+// open, so that one is finished before the next; workers before control-plane nodes;
+// and who has asked first. A zone in which a node has halted stays open for nobody
+// knows how long: then nobody is kept from it for another's sake.
+func Line(others []Candidate, zone string) Succession {
+	waiting, halted, controlPlane := split(others, zone)
+	if controlPlane {
+		// They go one at a time, and another is at work.
+		waiting = preferably(waiting, func(c Candidate) bool { return !c.ControlPlane })
 	}
-	return slices.MinFunc(waiting, func(a, b Candidate) int {
+	if halted {
+		waiting = preferably(waiting, func(c Candidate) bool { return c.Zone == zone })
+	}
+	var o Succession
+	open := zone
+	for len(waiting) > 0 && len(o.Nodes) < maxLine {
+		next := successor(waiting, zone)
+		zone = next.Zone
+		if zone != open && !halted {
+			o.Turn = append(o.Turn, next.Node)
+		}
+		o.Nodes = append(o.Nodes, next.Node)
+		waiting = only(waiting, func(c Candidate) bool { return c.Node != next.Node })
+	}
+	return o
+}
+
+// split tells those that wait, and says whether one of the zone has halted, and
+// whether a control-plane node is at work. Those that have failed lose what priority
+// they had over others.
+func split(others []Candidate, zone string) (waiting []Candidate, halted, controlPlane bool) {
+	lowest := 0
+	for _, c := range others {
+		if c.Phase == Queued {
+			waiting = append(waiting, c)
+			lowest = min(lowest, c.Priority)
+			continue
+		}
+		halted = halted || c.Phase == Halted && c.Zone == zone
+		controlPlane = controlPlane || c.ControlPlane
+	}
+	for i := range waiting {
+		if waiting[i].Attempts > 0 {
+			waiting[i].Priority = lowest
+		}
+	}
+	return waiting, halted, controlPlane
+}
+
+// successor chooses the next of those that wait; there is at least one.
+func successor(waiting []Candidate, zone string) Candidate {
+	head := slices.MinFunc(waiting, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Entered.Compare(b.Entered))
+	})
+	last := head.Entered.Add(overtaking)
+	return slices.MinFunc(only(waiting, func(c Candidate) bool { return c.Priority == head.Priority && !c.Entered.After(last) }), func(a, b Candidate) int {
 		return cmp.Or(
-			less(a.Zone != zone, b.Zone != zone), less(a.Failed, b.Failed), cmp.Compare(b.Priority, a.Priority),
-			less(a.ControlPlane, b.ControlPlane), a.Since.Compare(b.Since), cmp.Compare(a.Node, b.Node),
+			cmp.Compare(a.Attempts, b.Attempts), less(a.Zone != zone, b.Zone != zone),
+			less(a.ControlPlane, b.ControlPlane), a.Asked.Compare(b.Asked), cmp.Compare(a.Node, b.Node),
 		)
-	}).Node
+	})
+}
+
+// preferably are those which, or all if there are none.
+func preferably(all []Candidate, which func(Candidate) bool) []Candidate {
+	if some := only(all, which); len(some) > 0 {
+		return some
+	}
+	return all
+}
+
+func only(all []Candidate, which func(Candidate) bool) []Candidate {
+	return slices.DeleteFunc(slices.Clone(all), func(c Candidate) bool { return !which(c) })
 }
 
 // less orders false before true.

@@ -3,60 +3,126 @@ package decide
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestSuccessor(t *testing.T) {
-	first, second := t0, t0.Add(time.Minute)
+func TestLine(t *testing.T) {
+	at := func(minutes int) time.Time { return t0.Add(time.Duration(minutes) * time.Minute) }
+	waits := func(node string, came int, change ...func(*Candidate)) Candidate {
+		c := Candidate{Node: node, Phase: Queued, Zone: "z=1", Entered: at(came), Asked: at(came)}
+		for _, f := range change {
+			f(&c)
+		}
+		return c
+	}
+	priority := func(p int) func(*Candidate) { return func(c *Candidate) { c.Priority = p } }
+	failed := func(n int) func(*Candidate) { return func(c *Candidate) { c.Attempts = n } }
+	zone := func(z string) func(*Candidate) { return func(c *Candidate) { c.Zone = z } }
+	in := func(p Phase) func(*Candidate) { return func(c *Candidate) { c.Phase = p } }
+	asked := func(minutes int) func(*Candidate) { return func(c *Candidate) { c.Asked = at(minutes) } }
+	controlPlane := func(c *Candidate) { c.ControlPlane = true }
 	for name, tc := range map[string]struct {
-		waiting []Candidate
-		want    string
+		others []Candidate
+		want   string
 	}{
-		"nobody waits":                   {nil, ""},
-		"the longest waiting":            {[]Candidate{{Node: "b", Since: second}, {Node: "a", Since: first}}, "a"},
-		"by name in the end":             {[]Candidate{{Node: "b", Since: first}, {Node: "a", Since: first}}, "a"},
-		"priority before time":           {[]Candidate{{Node: "a", Since: first}, {Node: "b", Since: second, Priority: 1}}, "b"},
-		"a negative priority":            {[]Candidate{{Node: "a", Since: first, Priority: -1}, {Node: "b", Since: second}}, "b"},
-		"workers first":                  {[]Candidate{{Node: "a", Since: first, ControlPlane: true}, {Node: "b", Since: second}}, "b"},
-		"priority before that":           {[]Candidate{{Node: "a", Since: first}, {Node: "b", Since: second, ControlPlane: true, Priority: 5}}, "b"},
-		"one that has failed is behind":  {[]Candidate{{Node: "a", Since: first, Failed: true, Priority: 9}, {Node: "b", Since: second}}, "b"},
-		"the zone is finished first":     {[]Candidate{{Node: "a", Since: first, Zone: "z=2"}, {Node: "b", Since: second, Zone: "z=1"}}, "b"},
-		"and then comes the next":        {[]Candidate{{Node: "a", Since: first, Zone: "z=2"}, {Node: "b", Since: second, Zone: "z=3"}}, "a"},
-		"all have failed, one is to try": {[]Candidate{{Node: "a", Since: second, Failed: true}, {Node: "b", Since: first, Failed: true}}, "b"},
+		"nobody waits":                           {nil, ""},
+		"nobody waits, one is at work":           {[]Candidate{waits("a", 0, in(Draining))}, ""},
+		"the longest waiting":                    {[]Candidate{waits("b", 1), waits("a", 0)}, "a b"},
+		"who has asked first":                    {[]Candidate{waits("b", 0), waits("a", 1, asked(-9))}, "a b"},
+		"by name in the end":                     {[]Candidate{waits("b", 0), waits("a", 0)}, "a b"},
+		"priority before time":                   {[]Candidate{waits("a", 0), waits("b", 100, priority(1))}, "b a"},
+		"a negative priority":                    {[]Candidate{waits("a", 0, priority(-1)), waits("b", 100)}, "b a"},
+		"workers first":                          {[]Candidate{waits("a", 0, controlPlane), waits("b", 59)}, "b a"},
+		"but not for ever":                       {[]Candidate{waits("a", 0, controlPlane), waits("b", 61)}, "a b"},
+		"priority before that":                   {[]Candidate{waits("a", 0), waits("b", 1, controlPlane, priority(5))}, "b a"},
+		"one that has failed is behind":          {[]Candidate{waits("a", 0, failed(1)), waits("b", 59)}, "b a"},
+		"but not for ever behind":                {[]Candidate{waits("a", 0, failed(1)), waits("b", 61)}, "a b"},
+		"whatever its priority":                  {[]Candidate{waits("a", 0, failed(1), priority(9)), waits("b", 1)}, "b a"},
+		"or another's":                           {[]Candidate{waits("a", 0, failed(1), priority(9)), waits("b", 1, priority(-3))}, "b a"},
+		"one that has failed less often":         {[]Candidate{waits("a", 0, failed(7)), waits("b", 1, failed(2))}, "b a"},
+		"all have failed, one is to try":         {[]Candidate{waits("a", 1, failed(1)), waits("b", 0, failed(1))}, "b a"},
+		"the zone is finished first":             {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 59)}, "b a; the turn of a"},
+		"but not by those that come for ever":    {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61)}, "a b; the turn of a"},
+		"nor by those that fail":                 {[]Candidate{waits("a", 59, zone("z=2")), waits("b", 0, failed(1))}, "a b; the turn of a"},
+		"and then comes the next, all of it":     {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 0, zone("z=3")), waits("c", 5, zone("z=2"))}, "a c b; the turn of a c b"},
+		"one at work does not change that":       {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(Draining))}, "a b; the turn of a"},
+		"nobody is kept waiting for the halted":  {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61, failed(3)), waits("c", 0, in(Halted))}, "b"},
+		"unless there is nobody else":            {[]Candidate{waits("a", 0, zone("z=2")), waits("c", 0, in(Halted))}, "a"},
+		"a halted one elsewhere":                 {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(Halted), zone("z=2"))}, "a b; the turn of a"},
+		"another control-plane node is at work":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(Verifying), controlPlane)}, "b"},
+		"and there is nobody but such":           {[]Candidate{waits("a", 0, controlPlane), waits("c", 0, in(Verifying), controlPlane)}, "a"},
+		"a worker at work keeps nobody from it":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(Verifying))}, "a b"},
+		"priorities are those of who has waited": {[]Candidate{waits("a", 0, priority(2)), waits("b", 61, priority(2)), waits("c", 1, priority(1))}, "a b c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 5 { // in whatever order they are listed
-				rand.Shuffle(len(tc.waiting), func(i, j int) { tc.waiting[i], tc.waiting[j] = tc.waiting[j], tc.waiting[i] })
-				if got := Successor(tc.waiting, "z=1"); got != tc.want {
-					t.Errorf("%+v: %q, want %q", tc.waiting, got, tc.want)
+				rand.Shuffle(len(tc.others), func(i, j int) { tc.others[i], tc.others[j] = tc.others[j], tc.others[i] })
+				before := slices.Clone(tc.others)
+				o := Line(tc.others, "z=1")
+				if s := strings.Join(o.Nodes, " ") + after(o.Turn); s != tc.want {
+					t.Errorf("%+v: %q, want %q", tc.others, s, tc.want)
+				}
+				if !slices.Equal(before, tc.others) {
+					t.Error("what it was given is changed")
 				}
 			}
 		})
 	}
 }
 
+func after(turn []string) string {
+	if len(turn) == 0 {
+		return ""
+	}
+	return "; the turn of " + strings.Join(turn, " ")
+}
+
+func TestLineIsBounded(t *testing.T) {
+	var others []Candidate
+	for i := range 100 {
+		others = append(others, Candidate{Node: fmt.Sprintf("n%02d", i), Phase: Queued, Entered: t0.Add(time.Duration(i) * time.Second), Asked: t0.Add(time.Duration(i) * time.Second)})
+	}
+	line := Line(others, "").Nodes
+	if len(line) != maxLine {
+		t.Errorf("%d are named", len(line))
+	}
+	for i, node := range line {
+		if node != others[i].Node {
+			t.Errorf("place %d is %s's", i, node)
+		}
+	}
+}
+
 func TestCandidateOf(t *testing.T) {
 	asked := time.Date(2026, 5, 4, 1, 0, 0, 0, time.UTC)
+	entered := asked.Add(time.Hour)
 	record := func(phase Phase, attempts int) string {
 		return fmt.Sprintf(`{"v":1,"id":"x","phase":%q,"since":"2026-05-04T02:00:00Z","bootID":"b","requested":"2026-05-04T01:00:00Z","attempts":%d}`, phase, attempts)
+	}
+	waits := Candidate{Node: "n", Phase: Queued, Entered: entered, Asked: asked}
+	but := func(change func(*Candidate)) Candidate {
+		c := waits
+		change(&c)
+		return c
 	}
 	for name, tc := range map[string]struct {
 		record, priority string
 		want             Candidate
 		ok               bool
 	}{
-		"waits":                     {record(Queued, 0), "", Candidate{Node: "n", Since: asked}, true},
-		"with a priority":           {record(Queued, 0), "7", Candidate{Node: "n", Since: asked, Priority: 7}, true},
-		"that makes no sense":       {record(Queued, 0), "high", Candidate{Node: "n", Since: asked}, true},
-		"has failed":                {record(Queued, 2), "", Candidate{Node: "n", Since: asked, Failed: true}, true},
-		"in this lock's queue":      {strings.Replace(record(Queued, 0), "{", `{"lock":"lock",`, 1), "", Candidate{Node: "n", Since: asked}, true},
+		"waits":                     {record(Queued, 0), "", waits, true},
+		"with a priority":           {record(Queued, 0), "7", but(func(c *Candidate) { c.Priority = 7 }), true},
+		"that makes no sense":       {record(Queued, 0), "high", waits, true},
+		"has failed":                {record(Queued, 2), "", but(func(c *Candidate) { c.Attempts = 2 }), true},
+		"in this lock's queue":      {strings.Replace(record(Queued, 0), "{", `{"lock":"lock",`, 1), "", waits, true},
 		"in another lock's queue":   {strings.Replace(record(Queued, 0), "{", `{"lock":"other",`, 1), "", Candidate{}, false},
 		"a gate is closed":          {record(Waiting, 0), "", Candidate{}, false},
 		"not readable":              {`{"v":99}`, "", Candidate{}, false},
 		"no operation":              {"", "", Candidate{}, false},
-		"is draining: holds a slot": {record(Draining, 0), "", Candidate{}, false},
+		"is draining: holds a slot": {record(Draining, 0), "", but(func(c *Candidate) { c.Phase = Draining }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, ok := CandidateOf("lock", "n", tc.record, tc.priority, "", false); got != tc.want || ok != tc.ok {

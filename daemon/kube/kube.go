@@ -130,9 +130,22 @@ func (c *Client) ListNodeMetadata(ctx context.Context, opts metav1.ListOptions) 
 	defer cancel()
 	out := new(metav1.PartialObjectMetadataList)
 	err := c.core.Get().Resource("nodes").VersionedParams(&opts, c.codec).
-		SetHeader("Accept", "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").
-		MaxRetries(0).Do(ctx).Into(out)
+		SetHeader("Accept", asMetadata("PartialObjectMetadataList")).MaxRetries(0).Do(ctx).Into(out)
 	return out, err
+}
+
+// GetNodeMetadata reads one Node without its spec and status.
+func (c *Client) GetNodeMetadata(ctx context.Context, name string) (*metav1.PartialObjectMetadata, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out := new(metav1.PartialObjectMetadata)
+	err := c.core.Get().Resource("nodes").Name(name).
+		SetHeader("Accept", asMetadata("PartialObjectMetadata")).MaxRetries(0).Do(ctx).Into(out)
+	return out, err
+}
+
+func asMetadata(kind string) string {
+	return fmt.Sprintf("application/vnd.kubernetes.protobuf;as=%[1]s;g=meta.k8s.io;v=v1,application/json;as=%[1]s;g=meta.k8s.io;v=v1", kind)
 }
 
 // WatchNodes watches Nodes until the server or ctx ends it.

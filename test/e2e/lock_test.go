@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/machine"
 )
 
@@ -140,26 +141,78 @@ func TestOthersAtWork(t *testing.T) {
 	b.rebooted(m, before)
 }
 
+// unavailable is how many Nodes are.
+func (b *bed) unavailable() (n int) {
+	b.Helper()
+	nodes, err := shared.Client.CoreV1().Nodes().List(b.ctx, metav1.ListOptions{})
+	b.must(err)
+	for _, node := range nodes.Items {
+		if !cluster.Ready(&node) || node.Spec.Unschedulable {
+			n++
+		}
+	}
+	return n
+}
+
 // The limit of unavailable nodes keeps a node from going while another is
-// unavailable for whatever reason; one that is so itself may go.
+// unavailable for whatever reason. It keeps its slot, and goes as soon as there is
+// room, or it is unavailable itself.
 func TestMaxUnavailable(t *testing.T) {
-	t.Parallel()
-	b := newBed(t, 3*time.Minute)
-	m, sick := b.machine("--max-unavailable=1"), b.stopped()
+	b := newBed(t, 3*time.Minute) // alone: it counts all Nodes
+	limit := b.unavailable() + 1
+	m, sick := b.machine(fmt.Sprintf("--max-unavailable=%d", limit)), b.stopped()
 	b.patch(sick, `{"spec":{"unschedulable":true}}`)
 	before := m.BootID()
-	b.must(m.Touch("x"))
-	n := b.node(m, "blocked and as it was", func(n *corev1.Node) bool {
-		return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting" && !n.Spec.Unschedulable
-	})
-	if got := condition(n).Message; !strings.Contains(got, "unavailable already") || !strings.Contains(got, "no more than 1 may be") {
-		t.Errorf("the condition says %q", got)
+	blocked := func() {
+		b.Helper()
+		b.must(m.Touch("x"))
+		n := b.node(m, "blocked and as it was", func(n *corev1.Node) bool {
+			return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Queued" && !n.Spec.Unschedulable
+		})
+		if got := condition(n).Message; !strings.Contains(got, "unavailable already (") || !strings.Contains(got, fmt.Sprintf("no more than %d may be", limit)) {
+			t.Errorf("the condition says %q", got)
+		}
 	}
+	blocked()
+	b.must(m.Withdraw())
 	b.released()
+	blocked()
+	b.patch(sick, `{"spec":{"unschedulable":null}}`)
+	began := time.Now()
+	b.node(m, "cordoned", func(n *corev1.Node) bool { return n.Spec.Unschedulable })
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("went %s after there was room", took)
+	}
+	before = b.rebooted(m, before).Status.NodeInfo.BootID
+	b.patch(sick, `{"spec":{"unschedulable":true}}`)
+	blocked()
 	b.patch(m, `{"spec":{"unschedulable":true}}`)
 	b.node(m, "rebooted, and cordoned still", func(n *corev1.Node) bool {
 		return n.Status.NodeInfo.BootID != before && n.Annotations["rebootd.dev/operation"] == "" && n.Spec.Unschedulable
 	})
+}
+
+// Who can make no use of its slot gives way to one that is unavailable already, and
+// has the slot again afterwards.
+func TestGivesWayToOneThatIsUnavailable(t *testing.T) {
+	b := newBed(t, 3*time.Minute) // alone: it counts all Nodes
+	limit := fmt.Sprintf("--max-unavailable=%d", b.unavailable()+1)
+	m, sick := b.machine(limit), b.stopped(limit)
+	b.patch(sick, `{"spec":{"unschedulable":true}}`)
+	before, sickBefore := m.BootID(), sick.BootID()
+	b.must(m.Touch("x"))
+	b.node(m, "blocked", func(n *corev1.Node) bool { return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Queued" })
+	b.must(sick.StartDaemon())
+	b.must(sick.Touch("x"))
+	b.node(sick, "rebooted, and cordoned still", func(n *corev1.Node) bool {
+		return n.Status.NodeInfo.BootID != sickBefore && n.Annotations["rebootd.dev/operation"] == "" && n.Spec.Unschedulable
+	})
+	n := b.node(m, "blocked again", func(n *corev1.Node) bool { return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Queued" })
+	if n.Status.NodeInfo.BootID != before {
+		t.Error("it was rebooted although there was no room")
+	}
+	b.patch(sick, `{"spec":{"unschedulable":null}}`)
+	b.rebooted(m, before)
 }
 
 // While it is cordoned the node is protected from autoscalers, which take empty

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -39,6 +40,35 @@ func TestZones(t *testing.T) {
 	if n := len(b.lease(b.name + "-zone").ManagedFields); n != 0 {
 		t.Errorf("all have released, and %d managers still say something of the zone", n)
 	}
+}
+
+// Two nodes of a zone that take turns do not keep it open for ever: when it is the
+// turn of another, who comes to the open one leaves free slots alone.
+func TestZoneIsClosedForTheTurnOfAnother(t *testing.T) {
+	b := newBed(t)
+	zone := func(z string) lock.Ask { return lock.Ask{Zone: z} }
+	one, two, other, late := b.lock("one", 2), b.lock("two", 2), b.lock("other", 2), b.lock("late", 2)
+	for _, l := range []*lock.Lock{one, two} {
+		_, err := l.Acquire(b.ctx, zone("zone=a"), func(lock.Waiting) {})
+		b.must(err)
+	}
+	turn, _ := b.ask(other, zone("zone=b"))
+	b.must(one.Release(b.ctx, lock.Line{Nodes: []string{"other"}, Turn: []string{"other"}, At: time.Now()}))
+	rest, _ := b.ask(late, zone("zone=a"))
+	stays := func(d time.Duration) {
+		b.Helper()
+		select {
+		case slot := <-rest:
+			b.Fatalf("who comes late to the open zone has taken %s", slot)
+		case <-time.After(d):
+		}
+	}
+	stays(4 * time.Second)
+	b.must(two.Release(b.ctx, lock.Line{Nodes: []string{"other", "late"}, Turn: []string{"other"}, At: time.Now()}))
+	b.gets(turn)
+	stays(time.Second)
+	b.must(other.Release(b.ctx, lock.Line{Nodes: []string{"late"}, Turn: []string{"late"}, At: time.Now()}))
+	b.gets(rest)
 }
 
 // A zone that is left over, of holders that are gone, stands in nobody's way.

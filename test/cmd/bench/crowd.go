@@ -84,7 +84,7 @@ func crowd(ctx context.Context, c *cluster.Cluster, dir string) (string, error) 
 		}
 		ch := make(chan sentinel.State, 1)
 		ch <- sentinel.State{}
-		d, err := crowdDaemon(api, fmt.Sprintf("crowd-%d", i), ch)
+		d, err := crowdDaemon(api, crowdLock, fmt.Sprintf("crowd-%d", i), ch)
 		if err != nil {
 			return "", err
 		}
@@ -199,8 +199,8 @@ func crowdOfNodes(ctx context.Context, c *cluster.Cluster) error {
 	return <-errs
 }
 
-func crowdDaemon(api *kube.Client, node string, sentinels <-chan sentinel.State) (*daemon.Daemon, error) {
-	slots, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: crowdLock, Slots: 1, Node: node, Duration: time.Hour})
+func crowdDaemon(api *kube.Client, lockName, node string, sentinels <-chan sentinel.State) (*daemon.Daemon, error) {
+	slots, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: lockName, Slots: 1, Node: node, Duration: time.Hour})
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func crowdDaemon(api *kube.Client, node string, sentinels <-chan sentinel.State)
 	return daemon.New(daemon.Config{
 		NodeName: node,
 		Policy: decide.Policy{
-			Lock: crowdLock, NodeLease: decide.LeaseOff, Drain: true, OnDrainTimeout: decide.Rollback,
+			Lock: lockName, NodeLease: decide.LeaseOff, Drain: true, OnDrainTimeout: decide.Rollback,
 			RebootTimeout: time.Hour, HealthTimeout: time.Hour,
 		},
 		API: api, Lock: slots, Drain: drainer, Host: still{time.Now().Add(-time.Hour)}, Sentinels: sentinels,

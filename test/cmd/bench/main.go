@@ -29,7 +29,8 @@ import (
 func main() {
 	write := flag.Bool("write", false, "write the table into the README")
 	idle := flag.Duration("idle", 3*time.Minute, "how long the idle daemon is watched")
-	only := flag.String("only", "", "measure only this: drains, locks, storms (which locks has, too), crowd")
+	only := flag.String("only", "", "measure only this: drains, locks, storms (which locks has, too), crowd, handoffs, rollout")
+	flag.StringVar(&rolloutBinary, "rollout-binary", "", "of the daemon for rollout, instead of this version's")
 	touches := flag.Int("touches", 30, "how often the sentinel is touched")
 	flag.Parse()
 	if err := run(*only, *write, *idle, *touches); err != nil {
@@ -51,7 +52,7 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"drains": drains, "locks": locks, "storms": storms, "crowd": crowd} {
+	for name, measure := range map[string]func(context.Context, *cluster.Cluster, string) (string, error){"drains": drains, "locks": locks, "storms": storms, "crowd": crowd, "handoffs": handoff, "rollout": rollout} {
 		if only != name {
 			continue
 		}
@@ -113,6 +114,16 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 		return err
 	}
 
+	rolloutTable, err := rollout(ctx, c, dir)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, rolloutTable)
+	}
+
+	handoffTable, err := handoff(ctx, c, dir)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, handoffTable)
+	}
+
 	lockTable, err := locks(ctx, c, dir)
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, lockTable)
@@ -130,9 +141,9 @@ func run(only string, write bool, idle time.Duration, touches int) error {
 | API requests, idle | %d in %s; one watch, on its own Node, which the API server ends each 30 to 60 minutes: 1 to 2 an hour |
 | from touch to the first write at the API server, median of %d (slowest) | %s (%s) |
 `, float64(size.Size())/1e6, rss, anon, requests, idle, len(took), round(took[len(took)/2]), round(took[len(took)-1])) + manyRow
-	fmt.Print(table, "\n", drainTable, "\n", lockTable, "\n", crowdTable)
+	fmt.Print(table, "\n", drainTable, "\n", lockTable, "\n", handoffTable, "\n", rolloutTable, "\n", crowdTable)
 	if write {
-		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable), writeTable("locks", lockTable), writeTable("crowd", crowdTable))
+		return errors.Join(writeTable("costs", table), writeTable("drains", drainTable), writeTable("locks", lockTable), writeTable("handoffs", handoffTable), writeTable("rollout", rolloutTable), writeTable("crowd", crowdTable))
 	}
 	return nil
 }
