@@ -30,6 +30,7 @@ const (
 // that lets any of them have the slot.
 type storm struct {
 	name    string
+	grace   time.Duration                              // for which the slot is left alone
 	prepare func(ctx context.Context, s *stormy) error // before they wait
 	begin   func(ctx context.Context, s *stormy) error
 }
@@ -52,21 +53,21 @@ func (s *stormy) patch(ctx context.Context, patch string) error {
 
 var allStorms = []storm{
 	{
-		"the Lease is deleted (counted from when it may be taken)",
+		"the Lease is deleted (counted from when it may be taken)", stormGrace,
 		func(ctx context.Context, s *stormy) error { return s.take(ctx) },
 		func(ctx context.Context, s *stormy) error {
 			return s.Client.CoordinationV1().Leases(cluster.Namespace).Delete(ctx, s.lock+"-0", metav1.DeleteOptions{})
 		},
 	},
 	{
-		"its holder is cleared",
+		"its holder is cleared", 0,
 		func(ctx context.Context, s *stormy) error { return s.take(ctx) },
 		func(ctx context.Context, s *stormy) error {
 			return s.patch(ctx, `{"spec":{"holderIdentity":null}}`)
 		},
 	},
 	{
-		"a pause is lifted; the node that was named has not come for long",
+		"a pause is lifted; the node that was named has not come for long", 0,
 		func(ctx context.Context, s *stormy) error {
 			if err := s.take(ctx); err != nil {
 				return err
@@ -83,7 +84,7 @@ var allStorms = []storm{
 			return s.patch(ctx, `{"metadata":{"annotations":{"rebootd.dev/paused":null}}}`)
 		},
 	},
-	{"first use: the lists and watches are those with which a wait begins", nil, nil},
+	{"first use: the lists and watches are those with which a wait begins", 0, nil, nil},
 }
 
 // storms measures what a thousand waiting nodes send when any of them may have the
@@ -155,7 +156,7 @@ func (s storm) measure(ctx context.Context, c *cluster.Cluster, dir string, i in
 	var took time.Duration
 	select {
 	case at := <-held:
-		took = at.Sub(began)
+		took = at.Sub(began) - s.grace
 	case <-ctx.Done():
 		return "", fmt.Errorf("have the slot held again: %w", context.Cause(ctx))
 	}
