@@ -42,6 +42,9 @@ func (b *book) heard(on string, a answer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	code := fmt.Sprint(a.code)
+	if a.code >= 500 && b.codes[code] == 0 {
+		fmt.Printf("%s: %d %s\n", on, a.code, a.message)
+	}
 	switch {
 	case a.ofPolicy():
 		code = "refused by the policies"
@@ -126,6 +129,12 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 		}
 		if h := text(at(now, "spec", "holderIdentity")); h != "" && h != s.own {
 			out = append(out, "is held by another")
+		}
+		for _, k := range []string{lock.ReleasedByAnnotation, lock.HolderUIDAnnotation} {
+			v, is := at(now, "metadata", "annotations", k).(string)
+			if is && v != s.own && v != s.ownUID && !same(at(was, "metadata", "annotations", k), v) {
+				out = append(out, "says of another node: "+k)
+			}
 		}
 		if !s.ownersRight(was, now) {
 			out = append(out, "metadata|ownerReferences")

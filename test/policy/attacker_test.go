@@ -322,8 +322,8 @@ func TestAttacker(t *testing.T) {
 						s.lookAround("one of the last hundred before " + last)
 					}
 				}
-				s.stillHeld("all of it")
 				s.lookAround("all of it")
+				s.stillHeld("all of it")
 			})
 		}
 	})
