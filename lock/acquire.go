@@ -255,7 +255,8 @@ func (l *Lock) take(ctx context.Context, v *view) (*coordinationv1.Lease, error)
 }
 
 func (l *Lock) takeSlot(ctx context.Context, v *view, i int) (*coordinationv1.Lease, error) {
-	if lease := v.leases[i]; lease != nil && !isClean(lease) {
+	// One that is refused again, and still seems to be free, is claimed by somebody.
+	if lease := v.leases[i]; lease != nil && (!isClean(lease) || v.turns[i].tries > 0) {
 		if err := l.clean(ctx, lease); err != nil {
 			return nil, err
 		}

@@ -122,6 +122,11 @@ func (l *Lock) empty(ctx context.Context, lease *coordinationv1.Lease, annotatio
 	body, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{
 			"uid": lease.UID, "resourceVersion": lease.ResourceVersion, "annotations": annotations, "ownerReferences": nil,
+			// One empty entry is how the account is cleared
+			// (https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields):
+			// whoever is on it for a field keeps others from saying that, also when there is
+			// nothing said.
+			"managedFields": []any{map[string]any{}},
 		},
 		"spec": map[string]any{"holderIdentity": holder, "acquireTime": nil, "renewTime": nil, "leaseDurationSeconds": nil},
 	})

@@ -144,3 +144,29 @@ func TestSlotWasHeldAndClearedUnseen(t *testing.T) {
 		t.Error("goes")
 	}
 }
+
+// A slot that nobody holds, and of which somebody is on record as saying who does, can
+// be taken all the same.
+func TestFreeSlotThatIsClaimed(t *testing.T) {
+	for name, claim := range map[string]string{
+		"its holder": `{"f:spec":{"f:holderIdentity":{}}}`,
+		"its schema": `{"f:metadata":{"f:annotations":{"f:rebootd.dev/schema":{}}}}`,
+		"its times":  `{"f:spec":{"f:renewTime":{},"f:acquireTime":{}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			first := b.lock("first", 1)
+			slot := b.acquire(first)
+			b.must(first.Release(b.ctx, lock.Line{}))
+			b.patch(slot, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":`+claim+`}]}}`)
+			next := b.lock("next", 1)
+			ch, _ := b.ask(next, lock.Ask{})
+			b.gets(ch)
+			b.must(next.Fence(b.ctx))
+			b.must(next.Release(b.ctx, lock.Line{}))
+			if l := b.lease(slot); len(l.ManagedFields) > 1 {
+				t.Errorf("on record are %v", l.ManagedFields)
+			}
+		})
+	}
+}

@@ -623,8 +623,12 @@ func TestDaemonKnowsWhetherItIsConfined(t *testing.T) {
 	b.must(err)
 	t.Cleanup(unit.Stop)
 	b.must(unit.StartDaemon())
-	b.until("the one is kept to its node", func() bool { return strings.Contains(b.metrics(shipped), `rebootd_policy_enforced{policy="rebootd-own-node"} 1`) })
-	b.until("the other is not", func() bool { return strings.Contains(b.metrics(unit), `rebootd_policy_enforced{policy="rebootd-own-node"} 0`) })
+	b.until("the one is kept to its node", func() bool {
+		return strings.Contains(b.metrics(shipped), `rebootd_policy_enforced{policy="rebootd-own-node"} 1`)
+	})
+	b.until("the other is not", func() bool {
+		return strings.Contains(b.metrics(unit), `rebootd_policy_enforced{policy="rebootd-own-node"} 0`)
+	})
 	const warning = "no admission policy keeps this daemon to its own node"
 	if strings.Contains(shipped.Log(), warning) || !strings.Contains(unit.Log(), warning) {
 		t.Errorf("the log of the one:\n%s\nof the other:\n%s", shipped.Log(), unit.Log())
