@@ -2,7 +2,7 @@ package policy
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -404,8 +404,7 @@ func (s *scene) inherit(ctx context.Context, name string, now map[string]any, as
 		return err
 	}
 	if got.Spec.HolderIdentity != nil || len(got.OwnerReferences) > 0 || len(got.Finalizers) > 0 {
-		data, _ := json.Marshal(got)
-		return fmt.Errorf("leaves %s", data)
+		return errors.New("leaves a holder, owners or finalizers")
 	}
 	return nil
 }
