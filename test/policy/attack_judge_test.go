@@ -320,12 +320,15 @@ func (s *scene) restore(t *target, now map[string]any) {
 func (s *scene) lookAtPods(what string) {
 	s.Helper()
 	now := s.podsOfThat()
-	for _, path := range changed("", s.pods, now) {
-		name, field, _ := strings.Cut(path, "|")
-		if field == "" {
-			field = name
+	for name, was := range s.pods {
+		p, there := now[name].(map[string]any)
+		if !there {
+			s.book.found(thatPod+": was deleted", what)
+			continue
 		}
-		s.book.found(thatPod+": "+strings.TrimPrefix(field, "metadata|"), what)
+		for _, path := range changed("", was.(map[string]any), p) {
+			s.book.found(thatPod+": "+path, what)
+		}
 	}
 	s.pods = now
 }
