@@ -308,9 +308,16 @@ func (s *scene) restore(t *target, now map[string]any) {
 			continue
 		}
 		back := clone(t.was).(map[string]any)
-		back["metadata"].(map[string]any)["resourceVersion"] = at(now, "metadata", "resourceVersion")
-		if a := s.send(s.admin, http.MethodPut, t.path+sub, "", "application/json", back, nil); a.code != http.StatusOK {
-			s.Fatalf("put %s back: %d %s", t.path, a.code, a.message)
+		for { // a controller may have seen it meanwhile
+			back["metadata"].(map[string]any)["resourceVersion"] = at(now, "metadata", "resourceVersion")
+			a := s.send(s.admin, http.MethodPut, t.path+sub, "", "application/json", back, nil)
+			if a.code == http.StatusOK {
+				break
+			}
+			if a.code != http.StatusConflict {
+				s.Fatalf("put %s back: %d %s", t.path, a.code, a.message)
+			}
+			now = s.get(t.path, "")
 		}
 		now = s.get(t.path, "")
 	}
