@@ -35,6 +35,9 @@ func main() {
 				output[key] = new(strings.Builder)
 			}
 			output[key].WriteString(e.Output)
+			if strings.HasPrefix(e.Output, "measured: ") { // worth knowing of a test that passes, too
+				fmt.Print(e.Output)
+			}
 			continue
 		case "pass", "fail", "skip", "build-fail":
 		default:
