@@ -193,8 +193,11 @@ func (r *roll) see(n *corev1.Node, now time.Time) {
 
 func (r *roll) row() (string, error) {
 	table := "| nodes | slots | all that can have rebooted after | nobody at work while somebody could be: in all; median; 90th percentile |\n|---|---|---|---|\n"
-	if len(r.unused) == 0 {
-		return "", errors.New("somebody was at work all the time: nothing was measured")
+	if r.ended.IsZero() {
+		return "", errors.New("no node has rebooted: nothing was measured")
+	}
+	if len(r.unused) == 0 { // somebody was at work all the time
+		r.unused = []time.Duration{0}
 	}
 	slices.Sort(r.unused)
 	var all time.Duration
