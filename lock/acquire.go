@@ -119,6 +119,9 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 	}
 	if len(ours) == 0 {
 		l.setHeld(nil)
+		if l.getAsk().Begun {
+			return nil, nil // what went with the slot is given up when the node is done
+		}
 		return nil, l.releaseCompanions(ctx, v)
 	}
 	for _, lease := range ours[1:] {

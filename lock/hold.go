@@ -23,9 +23,6 @@ func (l *Lock) Fence(ctx context.Context) error {
 		return &PausedError{why}
 	}
 	if err := l.confirm(ctx); err != nil {
-		if errors.Is(err, ErrLost) {
-			l.leave(ctx)
-		}
 		return err
 	}
 	for _, c := range l.companions() {
@@ -42,18 +39,6 @@ func (l *Lock) Fence(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// leave gives up what went with a slot that is lost. Failing that, the next look for
-// a slot does.
-func (l *Lock) leave(ctx context.Context) {
-	v, err := l.list(ctx)
-	if err == nil {
-		err = l.releaseCompanions(ctx, v)
-	}
-	if err != nil && ctx.Err() == nil {
-		l.cfg.Log("a slot of %s is lost, and what goes with it is not given up yet: %v", l.cfg.Name, err)
-	}
 }
 
 // confirm applies the slot once more on the condition that it has not changed
@@ -99,7 +84,6 @@ func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
-			l.leave(ctx)
 			return lost
 		case ctx.Err() != nil:
 			return nil

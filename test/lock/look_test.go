@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -240,15 +241,59 @@ func TestControlPlaneNodeAtWork(t *testing.T) {
 	if len(ch) > 0 {
 		t.Error("two control-plane nodes at work")
 	}
-	// It is back, and finds that it has no slot.
+	// It is back, finds that it has no slot, and says that it is at work until it is not.
 	b.look(down, 1)
-	_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID, ControlPlane: true, Begun: true})
-	if held || err != nil {
-		t.Errorf("Find: %t, %v", held, err)
+	find := func(begun bool) {
+		b.Helper()
+		_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID, ControlPlane: true, Begun: begun})
+		if held || err != nil {
+			t.Errorf("Find: %t, %v", held, err)
+		}
 	}
-	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	find(true)
+	if h := holder(b.lease(b.name + "-control-plane")); h != down.Name {
+		t.Errorf("at work, and %q is on record", h)
+	}
 	b.is(down, "")
+	find(false)
 	b.gets(ch)
+}
+
+// A node that knows that its slot was taken away from it at work goes on saying its
+// zone, and that it is a control-plane node: one of another, to whom another slot is
+// handed on, does not look, and must not go.
+func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
+	for what, ask := range map[string][2]lock.Ask{
+		"zone":          {{Zone: "zone=a"}, {Zone: "zone=b"}},
+		"control plane": {{ControlPlane: true}, {ControlPlane: true}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBed(t)
+			down, first, next := b.looker("down", 2), b.looker("first", 2), b.looker("next", 2)
+			lost := b.takes(down, ask[0])
+			b.takes(first, lock.Ask{Zone: ask[0].Zone})
+			b.is(down, "Rebooting")
+			b.deleteSlot(lost)
+			if err := down.Keep(b.ctx, func(string) {}); !errors.Is(err, lock.ErrLost) {
+				t.Fatalf("Keep: %v", err)
+			}
+			if err := down.Fence(b.ctx); !errors.Is(err, lock.ErrLost) {
+				t.Fatalf("Fence: %v", err)
+			}
+			b.must(first.Release(b.ctx, lock.Line{Nodes: []string{next.Name}}))
+			ch, waiting := b.waits(next, ask[1])
+			b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), down.Name) })
+			if len(ch) > 0 {
+				t.Error("goes while the other is at work")
+			}
+			b.is(down, "")
+			_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID})
+			if held || err != nil {
+				t.Errorf("Find: %t, %v", held, err)
+			}
+			b.gets(ch)
+		})
+	}
 }
 
 // A daemon that was restarted before it has begun looks, too: it keeps no slot for
