@@ -140,6 +140,7 @@ func (r *roomWatch) follow(ctx context.Context) (found bool, err error) {
 				return false, apierrors.FromObject(ev.Object)
 			}
 			if n, ok := ev.Object.(*corev1.Node); ok {
+				r.version = n.ResourceVersion
 				changed, phase = r.see(ev.Type, n)
 			}
 		}
@@ -187,7 +188,6 @@ func (r *roomWatch) list(ctx context.Context) error {
 // see takes in a Node, and says whether anything has changed that counts, and
 // whether it was the phase of its operation.
 func (r *roomWatch) see(kind watch.EventType, n *corev1.Node) (changed, phase bool) {
-	r.version = n.ResourceVersion
 	if kind == watch.Bookmark {
 		return false, false
 	}
