@@ -159,3 +159,31 @@ func TestRoomIsNotCountedFromHalfAList(t *testing.T) {
 		}
 	})
 }
+
+// Of two that hold slots and see room for one, one goes, also when the clock of the one
+// that has come later is behind and nothing was heard of it.
+func TestRoomIsForOneWhateverTheClocksSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &roomAPI{events: make(chan watch.Event)}
+		for i := range 5 {
+			n := roomNode(i, true, i == 1 || i == 2)
+			if i == 3 {
+				n.Annotations = map[string]string{OperationAnnotation: `{"v":1,"id":"x","phase":"Queued","since":"2026-01-01T00:00:00Z","bootID":"b","lock":"l"}`}
+			}
+			api.nodes = append(api.nodes, n)
+		}
+		began := time.Now()
+		locks := &roomLock{holders: []lock.Holder{{Slot: "l-0", Node: "n0", Since: began}}}
+		d, look := roomDaemon(t, api, locks)
+		d.keepRoomTask(decide.Step{Do: decide.Count})
+		time.Sleep(10 * time.Second)
+		look()
+		locks.holders = append(locks.holders, lock.Holder{Slot: "l-1", Node: "n3", Since: began.Add(-time.Hour)})
+		time.Sleep(10 * time.Second)
+		n := roomNode(1, true, false)
+		api.events <- watch.Event{Type: watch.Modified, Object: &n}
+		if r := look(); r.OK || !strings.Contains(r.Why, "(n2, n3)") {
+			t.Errorf("both go: %+v", r)
+		}
+	})
+}
