@@ -93,7 +93,7 @@ func (l *Lock) Find(ctx context.Context, ask Ask) (slot string, held bool, err e
 		if _, _, err := l.takeCompanions(ctx); err != nil {
 			return "", false, err
 		}
-		l.setMay()
+		l.setMay(true)
 		return lease.Name, true, nil
 	}
 	slot, err = l.settle(ctx, v, lease, false, nil)
@@ -300,7 +300,7 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease,
 	if !ok {
 		return "", l.Release(ctx, lineOf(lease))
 	}
-	l.setMay()
+	l.setMay(true)
 	return lease.Name, nil
 }
 

@@ -28,7 +28,9 @@ func (l *Lock) Fence(ctx context.Context) error {
 	for _, c := range l.companions() {
 		err := l.applyCompanion(ctx, c, nil)
 		if isRefused(err) {
-			// Without it the slot is of no use to us, and may be to others.
+			// Without it the slot is of no use to us, and may be to others; but this node
+			// is at work still, and so it is not handed on.
+			l.setMay(false)
 			if err := l.Release(ctx, Line{}); err != nil {
 				return err
 			}

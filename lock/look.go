@@ -23,7 +23,13 @@ import (
 // handedOn says whether a slot was given up by its last holder, and nobody but this
 // node has held it since.
 func (l *Lock) handedOn(lease *coordinationv1.Lease) bool {
-	return lease.Annotations[ReleasedByAnnotation] != "" && !slices.ContainsFunc(lease.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+	return lease.Annotations[ReleasedByAnnotation] != "" && !l.othersSay(lease)
+}
+
+// othersSay says whether another node has said something of a Lease since it was last
+// given up.
+func (l *Lock) othersSay(lease *coordinationv1.Lease) bool {
+	return slices.ContainsFunc(lease.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
 		return e.Operation == metav1.ManagedFieldsOperationApply && e.Manager != l.manager
 	})
 }

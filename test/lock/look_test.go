@@ -121,6 +121,22 @@ func TestSlotIsTakenAwayFromANodeAtWork(t *testing.T) {
 	}
 }
 
+// People give the slot of a node that reboots to one that holds a slot already: when
+// that one has ended, only its own is handed on.
+func TestSecondSlotThatIsGivenIsNotHandedOn(t *testing.T) {
+	b := newBed(t)
+	down, holds := b.looker("down", 2), b.looker("holds", 2)
+	lost, kept := b.takes(down, lock.Ask{}), b.takes(holds, lock.Ask{})
+	b.is(down, "Rebooting")
+	byPeople["given"](b, lost, holds.Name)
+	b.must(holds.Release(b.ctx, lock.Line{}))
+	for slot, want := range map[string]string{lost: "", kept: holds.Name} {
+		if l := b.lease(slot); holder(l) != "" || l.Annotations[lock.ReleasedByAnnotation] != want {
+			t.Errorf("%s is held by %q and was handed on by %q, want %q", slot, holder(l), l.Annotations[lock.ReleasedByAnnotation], want)
+		}
+	}
+}
+
 // A slot that is handed on costs no look at the nodes.
 func TestSlotThatIsHandedOn(t *testing.T) {
 	b := newBed(t)
