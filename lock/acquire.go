@@ -175,7 +175,7 @@ func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slo
 			return slot, nil
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("wait for a slot of %s: %w", l.cfg.Name, context.Cause(ctx))
-		case err == nil: // gave one up again, and waits for its turn
+		case err == nil: // has been given one
 			continue
 		case !errors.Is(err, errWatchEnded):
 			say(Waiting{Err: err})
@@ -184,10 +184,13 @@ func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slo
 	}
 }
 
-var errTooMany = errors.New("others have taken slots at the same time; all give way")
+var (
+	errTooMany = errors.New("others have taken slots at the same time; all give way")
+	errNotOurs = errors.New("what goes with the slot is another's; gives way")
+)
 
 // attend watches the slots until one is ours that may be kept, or the watch ends, or
-// one that was ours was given up again.
+// one that was ours was given up again, or people have given us one.
 func (l *Lock) attend(ctx context.Context, v *view, say func(Waiting)) (string, error) {
 	if v.version == "" {
 		if err := v.load(ctx); err != nil {
@@ -298,7 +301,12 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease,
 		}
 	}
 	if !ok {
-		return "", l.Release(ctx, lineOf(lease))
+		err := l.Release(ctx, lineOf(lease))
+		if say != nil {
+			// An error, so that Acquire pauses: what is seen may not tell why.
+			err = errors.Join(errNotOurs, err)
+		}
+		return "", err
 	}
 	l.setMay(true)
 	return lease.Name, nil
