@@ -79,7 +79,7 @@ func (l *Lock) mayBegin(ctx context.Context) (bool, Waiting, error) {
 	w := Waiting{Paused: why, Slot: was.Name, AtWork: without, Holders: slices.DeleteFunc(holders, func(h Holder) bool { return h.Slot == was.Name })}
 	// What must hold among those that hold slots, that they share a zone, cannot be
 	// known of those without.
-	if l.getAsk().Zone != "" && len(without) > 0 {
+	if w.Paused != "" || l.getAsk().Zone != "" && len(without) > 0 {
 		return false, w, nil
 	}
 	return taken+len(others)+len(without) <= l.cfg.Slots, w, nil

@@ -243,6 +243,33 @@ func TestZoneOfANodeAtWork(t *testing.T) {
 	}
 }
 
+// A node that waits with a slot does not go while the lock is paused, nor does one find
+// that it may that is started again meanwhile; it goes when the pause ends.
+func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
+	b := newBed(t)
+	down, next := b.looker("down", 1), b.looker("next", 1)
+	slot := b.takes(down, lock.Ask{})
+	b.is(down, "Rebooting")
+	b.deleteSlot(slot)
+	ch, waiting := b.waits(next, lock.Ask{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":"Black Friday"}}}`)
+	b.is(down, "")
+	b.eventually("it knows of the pause", func() bool { return waiting().Paused == "Black Friday" && len(waiting().AtWork) == 0 })
+	looks := next.looks.Load()
+	b.eventually("it has looked again", func() bool { return next.looks.Load() > looks })
+	if len(ch) > 0 {
+		t.Fatal("goes while the lock is paused")
+	}
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":null}}}`)
+	b.gets(ch)
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":""}}}`)
+	b.look(next, 1)
+	if got, held, err := next.Find(b.ctx, lock.Ask{UID: next.UID}); held || err != nil {
+		t.Errorf("Find: %q, %t, %v", got, held, err)
+	}
+}
+
 // A control-plane node that is down without its slot keeps the others from going.
 func TestControlPlaneNodeAtWork(t *testing.T) {
 	b := newBed(t)
