@@ -23,6 +23,9 @@ type Waiting struct {
 	// AtWork are the nodes at work without a slot, for which it waits.
 	Slot   string
 	AtWork []string
+	// between are the free slots that were handed on, where this node could go but for
+	// those that may take them without a look.
+	between []*coordinationv1.Lease
 	// Deleted is until when a slot is left alone that was deleted while it was held.
 	Deleted time.Time
 }

@@ -168,13 +168,17 @@ func TestNodeAtWorkCountsAsASlot(t *testing.T) {
 	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
 	// While the other slot is between two holders it is nobody's, and yet not free.
 	b.is(holder, "")
-	b.must(holder.Release(b.ctx, lock.Line{}))
+	next := b.looker("next", 2)
+	line := []string{next.Name}
+	for i := range 15 {
+		line = append(line, fmt.Sprint("later", i))
+	}
+	b.must(holder.Release(b.ctx, lock.Line{Nodes: line, At: time.Now()}))
 	looks := waiter.looks.Load()
 	b.eventually("it has looked again", func() bool { return waiter.looks.Load() >= looks+2 })
 	if len(ch) > 0 {
 		t.Error("goes, and the other slot may go on at any time")
 	}
-	next := b.looker("next", 2)
 	if got := b.takes(next, lock.Ask{}); got != kept {
 		t.Errorf("got %s", got)
 	}
@@ -268,6 +272,34 @@ func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
 	if got, held, err := next.Find(b.ctx, lock.Ask{UID: next.UID}); held || err != nil {
 		t.Errorf("Find: %q, %t, %v", got, held, err)
 	}
+}
+
+// A slot that was handed on and that nobody takes is no reason to wait for ever for a
+// node at work: with two slots one more may go, and the next is not without a look.
+func TestNobodyTakesTheOtherSlot(t *testing.T) {
+	b := newBed(t)
+	down, holder, waiter := b.looker("down", 2), b.looker("holder", 2), b.looker("waiter", 2)
+	lost, kept := b.takes(down, lock.Ask{}), b.takes(holder, lock.Ask{})
+	b.is(down, "Halted")
+	b.is(holder, "Rebooting")
+	b.deleteSlot(lost)
+	ch, waiting := b.waits(waiter, lock.Ask{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	b.is(holder, "")
+	b.must(holder.Release(b.ctx, lock.Line{Nodes: []string{"gone"}}))
+	if got := b.gets(ch); got != lost {
+		t.Errorf("got %s", got)
+	}
+	b.is(waiter, "Rebooting")
+	third := b.looker("third", 2)
+	rest, waiting := b.waits(third, lock.Ask{})
+	b.eventually("it has the other slot and waits", func() bool { return strings.Contains(waiting().String(), "has "+kept+" and waits for "+down.Name) })
+	if len(rest) > 0 {
+		t.Error("three at work with two slots")
+	}
+	b.is(waiter, "")
+	b.must(waiter.Release(b.ctx, lock.Line{}))
+	b.gets(rest)
 }
 
 // A control-plane node that is down without its slot keeps the others from going.
