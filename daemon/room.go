@@ -68,6 +68,7 @@ type roomWatch struct {
 	version string // up to which the Nodes are known; "" if a list is needed
 	peers   map[string]decide.Peer
 	holders map[string]decide.Holding
+	looked  time.Time // when the holders were
 	began   time.Time
 }
 
@@ -111,8 +112,8 @@ func (r *roomWatch) follow(ctx context.Context) (found bool, err error) {
 		}
 		r.d.post(ctx, r.d.apiUp)
 	}
-	if r.count(ctx) {
-		return true, nil
+	if found, err := r.count(ctx); found || err != nil {
+		return found, err
 	}
 	w, err := r.d.API.WatchNodes(ctx, metav1.ListOptions{ResourceVersion: r.version, AllowWatchBookmarks: true})
 	if err != nil {
@@ -140,6 +141,7 @@ func (r *roomWatch) follow(ctx context.Context) (found bool, err error) {
 				return false, apierrors.FromObject(ev.Object)
 			}
 			if n, ok := ev.Object.(*corev1.Node); ok {
+				r.version = n.ResourceVersion
 				changed, phase = r.see(ev.Type, n)
 			}
 		}
@@ -148,8 +150,10 @@ func (r *roomWatch) follow(ctx context.Context) (found bool, err error) {
 				return false, err
 			}
 		}
-		if (changed || phase) && r.count(ctx) {
-			return true, nil
+		if changed || phase {
+			if found, err := r.count(ctx); found || err != nil {
+				return found, err
+			}
 		}
 	}
 }
@@ -159,7 +163,7 @@ func (r *roomWatch) whoHolds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.holders = map[string]decide.Holding{}
+	r.holders, r.looked = map[string]decide.Holding{}, time.Now()
 	for i, h := range holders {
 		r.holders[h.Node] = decide.Holding{Index: i, Since: h.Since}
 	}
@@ -187,7 +191,6 @@ func (r *roomWatch) list(ctx context.Context) error {
 // see takes in a Node, and says whether anything has changed that counts, and
 // whether it was the phase of its operation.
 func (r *roomWatch) see(kind watch.EventType, n *corev1.Node) (changed, phase bool) {
-	r.version = n.ResourceVersion
 	if kind == watch.Bookmark {
 		return false, false
 	}
@@ -201,16 +204,19 @@ func (r *roomWatch) see(kind watch.EventType, n *corev1.Node) (changed, phase bo
 	return was != now, was.Phase != now.Phase
 }
 
+// holdersOld is how old what is known of the holders may be when there is room by it:
+// one that has come since may be before this node by its clock, and count it no more.
+const holdersOld = time.Second
+
 // count tells the loop how things stand, and says whether that is an end of the wait.
-func (r *roomWatch) count(ctx context.Context) bool {
-	peers := make([]decide.Peer, 0, len(r.peers))
-	for _, p := range r.peers {
-		if h, ok := r.holders[p.Name]; ok {
-			p.Slot = &h
+func (r *roomWatch) count(ctx context.Context) (end bool, err error) {
+	room := r.room()
+	if room.OK && time.Since(r.looked) > holdersOld {
+		if err := r.whoHolds(ctx); err != nil {
+			return false, err
 		}
-		peers = append(peers, p)
+		room = r.room()
 	}
-	room := decide.RoomFor(r.d.Policy.MaxUnavailable, r.d.NodeName, peers, time.Since(r.began) < newHolder)
 	now := r.d.now()
 	room.Way = slices.DeleteFunc(room.Way, func(name string) bool {
 		at, ok := r.gaveWay[name]
@@ -218,7 +224,18 @@ func (r *roomWatch) count(ctx context.Context) bool {
 	})
 	room.Key, room.At = r.key, now
 	r.d.post(ctx, func() { r.d.room = room })
-	return room.OK || len(room.Way) > 0
+	return room.OK || len(room.Way) > 0, nil
+}
+
+func (r *roomWatch) room() decide.Room {
+	peers := make([]decide.Peer, 0, len(r.peers))
+	for _, p := range r.peers {
+		if h, ok := r.holders[p.Name]; ok {
+			p.Slot = &h
+		}
+		peers = append(peers, p)
+	}
+	return decide.RoomFor(r.d.Policy.MaxUnavailable, r.d.NodeName, peers, time.Since(r.began) < newHolder)
 }
 
 func (d *Daemon) peerOf(n *corev1.Node) decide.Peer {

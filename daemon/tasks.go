@@ -63,8 +63,8 @@ func (d *Daemon) keepSlotTask(step decide.Step) bool {
 		any = !d.DryRun // there is nothing to keep
 	case step.Do == decide.Acquire:
 		want = acquireSlot
-	case d.slot.State == decide.SlotUnknown:
-		want = findSlot
+	case d.slot.State == decide.SlotUnknown, d.slot.State == decide.SlotGone && !d.ask().Begun:
+		want = findSlot // also to give up, at the end of the work, what went with a slot that is lost
 	default:
 		any = false
 	}
@@ -105,6 +105,9 @@ func (d *Daemon) find(ctx context.Context, ask lock.Ask) func() {
 				d.slotTask = nil
 				d.apiUp()
 				d.slot = decide.Slot{State: decide.SlotNone}
+				if ask.Begun {
+					d.slot.State = decide.SlotGone
+				}
 				if held {
 					d.slot = decide.Slot{State: decide.SlotHeld, Name: name}
 					d.Log.Info().Str("slot", name).Msg("holds a slot already")

@@ -23,6 +23,9 @@ type Waiting struct {
 	// AtWork are the nodes at work without a slot, for which it waits.
 	Slot   string
 	AtWork []string
+	// between are the free slots that were handed on, where this node could go but for
+	// those that may take them without a look.
+	between []*coordinationv1.Lease
 	// Deleted is until when a slot is left alone that was deleted while it was held.
 	Deleted time.Time
 }
@@ -93,7 +96,7 @@ func (l *Lock) Find(ctx context.Context, ask Ask) (slot string, held bool, err e
 		if _, _, err := l.takeCompanions(ctx); err != nil {
 			return "", false, err
 		}
-		l.setMay()
+		l.setMay(true)
 		return lease.Name, true, nil
 	}
 	slot, err = l.settle(ctx, v, lease, false, nil)
@@ -119,6 +122,9 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 	}
 	if len(ours) == 0 {
 		l.setHeld(nil)
+		if l.getAsk().Begun {
+			return nil, nil // what went with the slot is given up when the node is done
+		}
 		return nil, l.releaseCompanions(ctx, v)
 	}
 	for _, lease := range ours[1:] {
@@ -172,7 +178,7 @@ func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slo
 			return slot, nil
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("wait for a slot of %s: %w", l.cfg.Name, context.Cause(ctx))
-		case err == nil: // gave one up again, and waits for its turn
+		case err == nil: // has been given one
 			continue
 		case !errors.Is(err, errWatchEnded):
 			say(Waiting{Err: err})
@@ -181,10 +187,13 @@ func (l *Lock) Acquire(ctx context.Context, ask Ask, waiting func(Waiting)) (slo
 	}
 }
 
-var errTooMany = errors.New("others have taken slots at the same time; all give way")
+var (
+	errTooMany = errors.New("others have taken slots at the same time; all give way")
+	errNotOurs = errors.New("what goes with the slot is another's; gives way")
+)
 
 // attend watches the slots until one is ours that may be kept, or the watch ends, or
-// one that was ours was given up again.
+// one that was ours was given up again, or people have given us one.
 func (l *Lock) attend(ctx context.Context, v *view, say func(Waiting)) (string, error) {
 	if v.version == "" {
 		if err := v.load(ctx); err != nil {
@@ -295,9 +304,14 @@ func (l *Lock) settle(ctx context.Context, v *view, lease *coordinationv1.Lease,
 		}
 	}
 	if !ok {
-		return "", l.Release(ctx, lineOf(lease))
+		err := l.Release(ctx, lineOf(lease))
+		if say != nil {
+			// An error, so that Acquire pauses: what is seen may not tell why.
+			err = errors.Join(errNotOurs, err)
+		}
+		return "", err
 	}
-	l.setMay()
+	l.setMay(true)
 	return lease.Name, nil
 }
 

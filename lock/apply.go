@@ -102,7 +102,8 @@ func (l *Lock) apply(ctx context.Context, a applied, force bool) (*coordinationv
 // behind what another manager says, too, and would own the line for ever.
 func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next Line) error {
 	annotations := map[string]any{ReleasedByAnnotation: nil}
-	if l.mayUse() {
+	// One that people have given to this node meanwhile may be another's that is at work.
+	if l.mayUse() && l.says(lease) && !l.othersSay(lease) {
 		annotations[ReleasedByAnnotation] = l.cfg.Node
 	}
 	if err := next.annotate(annotations); err != nil {

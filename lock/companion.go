@@ -16,7 +16,9 @@ import (
 // and drops the field with the last that says it. So the API server counts them.
 //
 // A companion is taken after the slot and given up before it: who says a value
-// holds a slot. A zone that nobody with a slot can have said is left over, of a
+// holds a slot, or has lost it and may be at work still, since a node whose slot was
+// taken away says it until it is done: Acquire, Release, and Find of one that has not
+// begun give up what went with a slot that is lost. A zone that nobody with a slot can have said is left over, of a
 // holder that is gone, and is replaced. The name of a control-plane node is never:
 // it is that node's own, and goes with its Node.
 type companion struct {

@@ -23,15 +23,14 @@ func (l *Lock) Fence(ctx context.Context) error {
 		return &PausedError{why}
 	}
 	if err := l.confirm(ctx); err != nil {
-		if errors.Is(err, ErrLost) {
-			l.leave(ctx)
-		}
 		return err
 	}
 	for _, c := range l.companions() {
 		err := l.applyCompanion(ctx, c, nil)
 		if isRefused(err) {
-			// Without it the slot is of no use to us, and may be to others.
+			// Without it the slot is of no use to us, and may be to others; but this node
+			// is at work still, and so it is not handed on.
+			l.setMay(false)
 			if err := l.Release(ctx, Line{}); err != nil {
 				return err
 			}
@@ -42,18 +41,6 @@ func (l *Lock) Fence(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// leave gives up what went with a slot that is lost. Failing that, the next look for
-// a slot does.
-func (l *Lock) leave(ctx context.Context) {
-	v, err := l.list(ctx)
-	if err == nil {
-		err = l.releaseCompanions(ctx, v)
-	}
-	if err != nil && ctx.Err() == nil {
-		l.cfg.Log("a slot of %s is lost, and what goes with it is not given up yet: %v", l.cfg.Name, err)
-	}
 }
 
 // confirm applies the slot once more on the condition that it has not changed
@@ -99,7 +86,6 @@ func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
-			l.leave(ctx)
 			return lost
 		case ctx.Err() != nil:
 			return nil

@@ -242,11 +242,11 @@ func (l *Lock) setHeld(lease *coordinationv1.Lease) {
 	l.may = l.may && lease != nil
 }
 
-// setMay says that the slot that is held may be made use of.
-func (l *Lock) setMay() {
+// setMay says whether the slot that is held may be made use of.
+func (l *Lock) setMay(may bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.may = l.held != nil
+	l.may = may && l.held != nil
 }
 
 func (l *Lock) mayUse() bool {

@@ -17,13 +17,20 @@ import (
 // and with those that hold slots, there must not be more than there are slots.
 //
 // A free slot that was given up as it should be counts as held: the next may take it
-// at any instant, and does not look. The slots are read before the nodes: who is at
+// at any instant, and does not look. Once all in its line have let it pass it is nobody's,
+// and who waits for it has its next holder look, too. The slots are read before the nodes: who is at
 // work and loses its slot in between is seen by its record.
 
 // handedOn says whether a slot was given up by its last holder, and nobody but this
 // node has held it since.
 func (l *Lock) handedOn(lease *coordinationv1.Lease) bool {
-	return lease.Annotations[ReleasedByAnnotation] != "" && !slices.ContainsFunc(lease.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+	return lease.Annotations[ReleasedByAnnotation] != "" && !l.othersSay(lease)
+}
+
+// othersSay says whether another node has said something of a Lease since it was last
+// given up.
+func (l *Lock) othersSay(lease *coordinationv1.Lease) bool {
+	return slices.ContainsFunc(lease.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
 		return e.Operation == metav1.ManagedFieldsOperationApply && e.Manager != l.manager
 	})
 }
@@ -43,6 +50,7 @@ func (l *Lock) mayBegin(ctx context.Context) (bool, Waiting, error) {
 		return false, Waiting{}, l.lost(was, v.leases[i])
 	}
 	others := map[string]bool{}
+	var between []*coordinationv1.Lease
 	taken := 1 // by this node
 	for i, lease := range v.leases {
 		switch h := holderOf(lease); {
@@ -52,7 +60,7 @@ func (l *Lock) mayBegin(ctx context.Context) (bool, Waiting, error) {
 		case h != "":
 			others[h] = true
 		case i < l.cfg.Slots && l.handedOn(lease):
-			taken++
+			between = append(between, lease)
 		}
 	}
 	delete(others, l.cfg.Node)
@@ -73,15 +81,21 @@ func (l *Lock) mayBegin(ctx context.Context) (bool, Waiting, error) {
 	w := Waiting{Paused: why, Slot: was.Name, AtWork: without, Holders: slices.DeleteFunc(holders, func(h Holder) bool { return h.Slot == was.Name })}
 	// What must hold among those that hold slots, that they share a zone, cannot be
 	// known of those without.
-	if l.getAsk().Zone != "" && len(without) > 0 {
+	if w.Paused != "" || l.getAsk().Zone != "" && len(without) > 0 {
 		return false, w, nil
 	}
-	return taken+len(others)+len(without) <= l.cfg.Slots, w, nil
+	room := l.cfg.Slots - taken - len(others) - len(without)
+	if room >= 0 && room < len(between) {
+		w.between = between
+	}
+	return room >= len(between), w, nil
 }
 
 // awaitOthers looks until the slot may be used, and tells say why it may not yet.
 func (l *Lock) awaitOthers(ctx context.Context, say func(Waiting)) error {
 	pause, told := pause{first: time.Second}, ""
+	var since time.Time // when what is between two holders was first seen to be
+	last := ""
 	for {
 		began := time.Now()
 		ok, w, err := l.mayBegin(ctx)
@@ -98,6 +112,29 @@ func (l *Lock) awaitOthers(ctx context.Context, say func(Waiting)) error {
 			told = s
 			l.cfg.Log("%s", s) // the slot says that this node is at work, and it is not
 		}
+		which, most := "", 2*spreadOver
+		for _, lease := range w.between {
+			which += " " + lease.Name + " " + lease.ResourceVersion
+			most = max(most, time.Duration(len(lineOf(lease).Nodes))*perPlace+2*spreadOver)
+		}
+		if which != last {
+			since, last = began, which
+		}
+		if which != "" && began.Sub(since) >= most {
+			if err = l.takeMarks(ctx, w.between); err == nil {
+				continue
+			}
+		}
 		pause.wait(ctx, began, err)
 	}
+}
+
+// takeMarks has the next holders of free slots look, unless they have them by now.
+func (l *Lock) takeMarks(ctx context.Context, slots []*coordinationv1.Lease) error {
+	for _, lease := range slots {
+		if _, err := l.empty(ctx, lease, map[string]any{ReleasedByAnnotation: nil}, nil); err != nil {
+			return fmt.Errorf("have the next holder of the Lease %s look for nodes at work: %w", lease.Name, err)
+		}
+	}
+	return nil
 }

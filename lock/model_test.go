@@ -287,6 +287,18 @@ func (s setting) step(m model, i int, do func(func(*model, *modelNode))) {
 			}
 			n.saw, n.marks = 0, 0
 		})
+		// Where it could go but for slots between two holders, for which nobody comes, it
+		// has their next holders look. It may do so whenever it waits.
+		if at.marks > 0 {
+			for slot := range m.holder {
+				if m.marked[slot] {
+					do(func(m *model, n *modelNode) {
+						m.marked[slot] = false
+						n.at, n.saw, n.marks = zoned, 0, 0
+					})
+				}
+			}
+		}
 	case inside:
 		do(func(m *model, n *modelNode) {
 			n.at = leaves

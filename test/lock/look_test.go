@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -120,6 +121,22 @@ func TestSlotIsTakenAwayFromANodeAtWork(t *testing.T) {
 	}
 }
 
+// People give the slot of a node that reboots to one that holds a slot already: when
+// that one has ended, only its own is handed on.
+func TestSecondSlotThatIsGivenIsNotHandedOn(t *testing.T) {
+	b := newBed(t)
+	down, holds := b.looker("down", 2), b.looker("holds", 2)
+	lost, kept := b.takes(down, lock.Ask{}), b.takes(holds, lock.Ask{})
+	b.is(down, "Rebooting")
+	byPeople["given"](b, lost, holds.Name)
+	b.must(holds.Release(b.ctx, lock.Line{}))
+	for slot, want := range map[string]string{lost: "", kept: holds.Name} {
+		if l := b.lease(slot); holder(l) != "" || l.Annotations[lock.ReleasedByAnnotation] != want {
+			t.Errorf("%s is held by %q and was handed on by %q, want %q", slot, holder(l), l.Annotations[lock.ReleasedByAnnotation], want)
+		}
+	}
+}
+
 // A slot that is handed on costs no look at the nodes.
 func TestSlotThatIsHandedOn(t *testing.T) {
 	b := newBed(t)
@@ -151,13 +168,17 @@ func TestNodeAtWorkCountsAsASlot(t *testing.T) {
 	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
 	// While the other slot is between two holders it is nobody's, and yet not free.
 	b.is(holder, "")
-	b.must(holder.Release(b.ctx, lock.Line{}))
+	next := b.looker("next", 2)
+	line := []string{next.Name}
+	for i := range 15 {
+		line = append(line, fmt.Sprint("later", i))
+	}
+	b.must(holder.Release(b.ctx, lock.Line{Nodes: line, At: time.Now()}))
 	looks := waiter.looks.Load()
 	b.eventually("it has looked again", func() bool { return waiter.looks.Load() >= looks+2 })
 	if len(ch) > 0 {
 		t.Error("goes, and the other slot may go on at any time")
 	}
-	next := b.looker("next", 2)
 	if got := b.takes(next, lock.Ask{}); got != kept {
 		t.Errorf("got %s", got)
 	}
@@ -226,6 +247,61 @@ func TestZoneOfANodeAtWork(t *testing.T) {
 	}
 }
 
+// A node that waits with a slot does not go while the lock is paused, nor does one find
+// that it may that is started again meanwhile; it goes when the pause ends.
+func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
+	b := newBed(t)
+	down, next := b.looker("down", 1), b.looker("next", 1)
+	slot := b.takes(down, lock.Ask{})
+	b.is(down, "Rebooting")
+	b.deleteSlot(slot)
+	ch, waiting := b.waits(next, lock.Ask{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":"Black Friday"}}}`)
+	b.is(down, "")
+	b.eventually("it knows of the pause", func() bool { return waiting().Paused == "Black Friday" && len(waiting().AtWork) == 0 })
+	looks := next.looks.Load()
+	b.eventually("it has looked again", func() bool { return next.looks.Load() > looks })
+	if len(ch) > 0 {
+		t.Fatal("goes while the lock is paused")
+	}
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":null}}}`)
+	b.gets(ch)
+	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":""}}}`)
+	b.look(next, 1)
+	if got, held, err := next.Find(b.ctx, lock.Ask{UID: next.UID}); held || err != nil {
+		t.Errorf("Find: %q, %t, %v", got, held, err)
+	}
+}
+
+// A slot that was handed on and that nobody takes is no reason to wait for ever for a
+// node at work: with two slots one more may go, and the next is not without a look.
+func TestNobodyTakesTheOtherSlot(t *testing.T) {
+	b := newBed(t)
+	down, holder, waiter := b.looker("down", 2), b.looker("holder", 2), b.looker("waiter", 2)
+	lost, kept := b.takes(down, lock.Ask{}), b.takes(holder, lock.Ask{})
+	b.is(down, "Halted")
+	b.is(holder, "Rebooting")
+	b.deleteSlot(lost)
+	ch, waiting := b.waits(waiter, lock.Ask{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	b.is(holder, "")
+	b.must(holder.Release(b.ctx, lock.Line{Nodes: []string{"gone"}}))
+	if got := b.gets(ch); got != lost {
+		t.Errorf("got %s", got)
+	}
+	b.is(waiter, "Rebooting")
+	third := b.looker("third", 2)
+	rest, waiting := b.waits(third, lock.Ask{})
+	b.eventually("it has the other slot and waits", func() bool { return strings.Contains(waiting().String(), "has "+kept+" and waits for "+down.Name) })
+	if len(rest) > 0 {
+		t.Error("three at work with two slots")
+	}
+	b.is(waiter, "")
+	b.must(waiter.Release(b.ctx, lock.Line{}))
+	b.gets(rest)
+}
+
 // A control-plane node that is down without its slot keeps the others from going.
 func TestControlPlaneNodeAtWork(t *testing.T) {
 	b := newBed(t)
@@ -240,15 +316,59 @@ func TestControlPlaneNodeAtWork(t *testing.T) {
 	if len(ch) > 0 {
 		t.Error("two control-plane nodes at work")
 	}
-	// It is back, and finds that it has no slot.
+	// It is back, finds that it has no slot, and says that it is at work until it is not.
 	b.look(down, 1)
-	_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID, ControlPlane: true, Begun: true})
-	if held || err != nil {
-		t.Errorf("Find: %t, %v", held, err)
+	find := func(begun bool) {
+		b.Helper()
+		_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID, ControlPlane: true, Begun: begun})
+		if held || err != nil {
+			t.Errorf("Find: %t, %v", held, err)
+		}
 	}
-	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	find(true)
+	if h := holder(b.lease(b.name + "-control-plane")); h != down.Name {
+		t.Errorf("at work, and %q is on record", h)
+	}
 	b.is(down, "")
+	find(false)
 	b.gets(ch)
+}
+
+// A node that knows that its slot was taken away from it at work goes on saying its
+// zone, and that it is a control-plane node: one of another, to whom another slot is
+// handed on, does not look, and must not go.
+func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
+	for what, ask := range map[string][2]lock.Ask{
+		"zone":          {{Zone: "zone=a"}, {Zone: "zone=b"}},
+		"control plane": {{ControlPlane: true}, {ControlPlane: true}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBed(t)
+			down, first, next := b.looker("down", 2), b.looker("first", 2), b.looker("next", 2)
+			lost := b.takes(down, ask[0])
+			b.takes(first, lock.Ask{Zone: ask[0].Zone})
+			b.is(down, "Rebooting")
+			b.deleteSlot(lost)
+			if err := down.Keep(b.ctx, func(string) {}); !errors.Is(err, lock.ErrLost) {
+				t.Fatalf("Keep: %v", err)
+			}
+			if err := down.Fence(b.ctx); !errors.Is(err, lock.ErrLost) {
+				t.Fatalf("Fence: %v", err)
+			}
+			b.must(first.Release(b.ctx, lock.Line{Nodes: []string{next.Name}}))
+			ch, waiting := b.waits(next, ask[1])
+			b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), down.Name) })
+			if len(ch) > 0 {
+				t.Error("goes while the other is at work")
+			}
+			b.is(down, "")
+			_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID})
+			if held || err != nil {
+				t.Errorf("Find: %t, %v", held, err)
+			}
+			b.gets(ch)
+		})
+	}
 }
 
 // A daemon that was restarted before it has begun looks, too: it keeps no slot for

@@ -163,8 +163,8 @@ func TestZoneIsTakenAway(t *testing.T) {
 	if err := one.Fence(b.ctx); !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "zone=b") {
 		t.Errorf("Fence: %v", err)
 	}
-	if h := holder(b.lease(slot)); h != "" {
-		t.Errorf("the slot is still held by %q", h)
+	if l := b.lease(slot); holder(l) != "" || l.Annotations[lock.ReleasedByAnnotation] != "" {
+		t.Errorf("the slot is held by %q and was handed on by %q, which is at work", holder(l), l.Annotations[lock.ReleasedByAnnotation])
 	}
 	b.must(two.Fence(b.ctx))
 }
