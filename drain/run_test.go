@@ -449,3 +449,36 @@ func TestFewLooksAtTheNewestState(t *testing.T) {
 		}
 	})
 }
+
+// An API server that is away when the drain begins is waited for, and the loop with it.
+func TestAPIServerAwayAtTheBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		away := awayNode{n}
+		d, err := New(Config{API: away, Node: "node"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		turns := 0
+		if err := d.Run(ctx, Options{ID: "op"}, func(p Progress) {
+			turns++
+			if p.Drained {
+				t.Error("drained before a list was seen")
+			}
+		}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if turns > 500 {
+			t.Errorf("the loop has turned %d times in an hour without an answer", turns)
+		}
+	})
+}
+
+// awayNode has pods that nobody is told of.
+type awayNode struct{ *fakeNode }
+
+func (awayNode) ListPods(context.Context, string, metav1.ListOptions) (*corev1.PodList, error) {
+	return nil, errors.New("connection refused")
+}
