@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -448,6 +449,60 @@ func TestFewLooksAtTheNewestState(t *testing.T) {
 			t.Errorf("%d lists of the newest state in ten minutes, %d pods", lists, left)
 		}
 	})
+}
+
+// What comes after the node was drained may have volumes, though those before it had
+// none.
+func TestVolumesOfPodsThatComeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &volumeNode{fakeNode: newFakeNode()}
+		d := n.drain(t, func(c *Config, _ *Options) { c.API, c.VolumeTimeout = n, time.Minute })
+		time.Sleep(10 * time.Second)
+		if !d.drained() {
+			t.Fatal("an empty node without volumes is not drained")
+		}
+		n.attached.Store(true)
+		p := fakePod("late")
+		p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		n.mu.Lock()
+		n.pods["late"] = p
+		n.watcher.Add(p.DeepCopy())
+		n.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		if _, _, _, left := n.count(); left > 0 {
+			t.Error("the pod was not evicted")
+		}
+		if d.drained() {
+			t.Error("drained, and the volume of the pod that came late is still attached")
+		}
+		time.Sleep(time.Minute)
+		if !d.drained() {
+			t.Error("the volume is waited for longer than it may be")
+		}
+		d.stop()
+	})
+}
+
+// volumeNode has a volume, at times.
+type volumeNode struct {
+	*fakeNode
+	attached atomic.Bool
+}
+
+func (n *volumeNode) ListVolumeAttachments(context.Context, metav1.ListOptions) (*storagev1.VolumeAttachmentList, error) {
+	list := &storagev1.VolumeAttachmentList{}
+	if n.attached.Load() {
+		pv := "pv"
+		list.Items = []storagev1.VolumeAttachment{{
+			ObjectMeta: metav1.ObjectMeta{Name: "attachment"},
+			Spec:       storagev1.VolumeAttachmentSpec{NodeName: "node", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &pv}},
+		}}
+	}
+	return list, nil
+}
+
+func (n *volumeNode) WatchVolumeAttachments(context.Context, metav1.ListOptions) (watch.Interface, error) {
+	return watch.NewFake(), nil
 }
 
 // An API server that is away when the drain begins is waited for, and the loop with it.
