@@ -69,6 +69,7 @@ type core struct {
 	timing
 	started time.Time
 	listed  bool // a whole list was seen
+	blind   bool // the last list failed: nobody knows what has come since
 
 	pods         map[types.UID]*tracked
 	order        []*tracked                               // as they came
@@ -124,7 +125,7 @@ func (c *core) list(pods []podInfo, now time.Time) {
 	for _, p := range unknown { // after those that they may have come in place of
 		c.seen(p, now)
 	}
-	c.listed = true
+	c.listed, c.blind = true, false
 }
 
 // seen takes in a pod as it is now.
@@ -328,7 +329,7 @@ func (c *core) quietAt() time.Time { return later(c.started.Add(c.minWait), c.qu
 // drained says whether, by what is known, the node is empty and has been
 // cordoned for long enough.
 func (c *core) drained(now time.Time) bool {
-	if !c.listed || now.Before(c.quietAt()) {
+	if !c.listed || c.blind || now.Before(c.quietAt()) {
 		return false
 	}
 	return c.open() == 0

@@ -145,7 +145,9 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		switch {
 		case !r.core.drained(now):
 			r.finished = time.Time{}
-			r.undetached()
+			if r.core.open() > 0 {
+				r.undetached()
+			}
 		case r.finished.IsZero() && r.detached(ctx, now) && r.confirmed(ctx):
 			r.finished = time.Now()
 		}
@@ -296,6 +298,7 @@ func (r *run) watchPods(ctx context.Context) {
 		opts.ResourceVersion = "0"
 		list, err := r.cfg.API.ListPods(ctx, "", opts)
 		if err != nil {
+			r.post(ctx, func(time.Time) { r.core.blind = true })
 			return "", fmt.Errorf("list the pods of the node %s: %w", r.cfg.Node, err)
 		}
 		infos := r.infos(list)

@@ -451,6 +451,63 @@ func TestFewLooksAtTheNewestState(t *testing.T) {
 	})
 }
 
+// While the node's pods cannot be listed, nobody knows whether it is still drained.
+func TestDrainedAndNoLongerSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode("a")
+		api := &cutNode{fakeNode: n}
+		d := n.drain(t, func(c *Config, _ *Options) { c.API = api })
+		time.Sleep(10 * time.Second)
+		if !d.drained() {
+			t.Fatal("not drained")
+		}
+		api.cut.Store(true)
+		n.watcher.Stop()
+		time.Sleep(10 * time.Second)
+		n.mu.Lock()
+		n.pods["unseen"] = fakePod("unseen")
+		n.mu.Unlock()
+		time.Sleep(time.Hour)
+		if d.drained() {
+			t.Error("called drained by the word of an hour ago, and a pod is there")
+		}
+		if turns := api.turns.Load(); turns > 1000 {
+			t.Errorf("asked %d times in an hour", turns)
+		}
+		n.mu.Lock()
+		n.watcher = watch.NewFakeWithChanSize(100, false)
+		n.mu.Unlock()
+		api.cut.Store(false)
+		time.Sleep(time.Minute)
+		if _, _, _, left := n.count(); left > 0 || !d.drained() {
+			t.Errorf("%d pods are left when the API server answers again; %+v", left, d.last())
+		}
+		d.stop()
+	})
+}
+
+// cutNode is one whose API server does not answer, at times.
+type cutNode struct {
+	*fakeNode
+	cut   atomic.Bool
+	turns atomic.Int32
+}
+
+func (n *cutNode) ListPods(ctx context.Context, namespace string, opts metav1.ListOptions) (*corev1.PodList, error) {
+	n.turns.Add(1)
+	if n.cut.Load() {
+		return nil, errors.New("connection refused")
+	}
+	return n.fakeNode.ListPods(ctx, namespace, opts)
+}
+
+func (n *cutNode) WatchPods(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
+	if n.cut.Load() {
+		return nil, errors.New("connection refused")
+	}
+	return n.fakeNode.WatchPods(ctx, namespace, opts)
+}
+
 // What comes after the node was drained may have volumes, though those before it had
 // none.
 func TestVolumesOfPodsThatComeLate(t *testing.T) {

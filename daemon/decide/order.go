@@ -153,7 +153,8 @@ func aboutToOrder(p Policy, r *Record, f Facts) Step {
 	return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the " + string(ordered(r)), Level: ordered(r)}
 }
 
-// undrained says whether pods have come since the node was drained for this order.
+// undrained says whether pods have come since the node was drained for this order, or
+// may have.
 func undrained(p Policy, r *Record, f Facts) (why string, is bool) {
 	if !p.Drain || f.Drain.Key != r.DrainKey() || f.Drain.Done {
 		return "", false
@@ -161,7 +162,7 @@ func undrained(p Policy, r *Record, f Facts) (why string, is bool) {
 	if p.OnDrainTimeout != Rollback && p.DrainTimeout > 0 && !f.Now.Before(drainEnd(p, r)) {
 		return "", false // ordered with what is left
 	}
-	return "pods have come since the node was drained", true
+	return "the node is not drained any more, as far as is known", true
 }
 
 // ordered is the level that the record's order is for.
