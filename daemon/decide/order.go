@@ -35,18 +35,27 @@ func inhibited(f Facts) (why string, is bool) {
 // inhibited it waits for as long as a drain may take, whatever is configured to come
 // then, and the node is put back.
 func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message string) Step {
-	s := Step{Do: Wait, Reason: Blocked, Message: "drained; waits for logind to say what inhibits a reboot"}
+	drained := "drained"
+	switch {
+	case !p.Drain:
+		drained = "not drained, as configured"
+	case reason == DrainTimedOut:
+		drained = "not drained in time"
+	}
+	s := Step{Do: Wait, Reason: Blocked, Message: drained + "; waits for logind to say what inhibits a reboot"}
 	why, is := inhibited(f)
 	switch {
 	case f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot:
 		return runHooks(PreReboot, reason)
 	case is:
-		s.Message = "drained; " + why
+		s.Message = drained + "; " + why
 	case !f.Shutdown.Pending:
 		if s, ok := hooksFirst(p, r, f, PreReboot, reason); ok {
 			return s
 		}
 		return order(p, r, f, reason, message)
+	default:
+		return s // it takes logind some seconds, whatever the time is
 	}
 	if p.DrainTimeout == 0 {
 		return s
