@@ -67,7 +67,7 @@ func (d *Daemon) seeHooks(key string, stage decide.Stage, outcomes []hook.Outcom
 		line.Str("stage", o.Stage).Str("hook", o.Name).Bool("undo", o.Undo).Float64("seconds", o.Seconds).Msg("ran a hook")
 	}
 	if d.record != nil {
-		d.hookOutcomes = append(d.hookOutcomes, operationOutcomes{d.record.ID, outcomes})
+		d.keepOutcomes(outcomes)
 	}
 	if d.hooks.Key != key {
 		return
@@ -83,26 +83,32 @@ func (d *Daemon) seeHooks(key string, stage decide.Stage, outcomes []hook.Outcom
 	d.hooks.Done = append(slices.Clone(d.hooks.Done), stage)
 }
 
-// operationOutcomes are what became of hooks of an operation.
-type operationOutcomes struct {
-	id       string
-	outcomes []hook.Outcome
+// operationOutcome is what became of a hook of an operation.
+type operationOutcome struct {
+	id string
+	drain.HookOutcome
 }
 
-// reportHooks are the current operation's hooks as its report has them.
-func (d *Daemon) reportHooks() (out []drain.HookOutcome) {
+// keepOutcomes keeps what became of the current operation's hooks, as far as its report
+// has room: an operation that fails is tried again for days.
+func (d *Daemon) keepOutcomes(outcomes []hook.Outcome) {
 	const most, longest = 32, 200 // of programs, and of what went wrong
-	d.hookOutcomes = slices.DeleteFunc(d.hookOutcomes, func(o operationOutcomes) bool { return o.id != d.record.ID })
-	for _, ran := range d.hookOutcomes {
-		for _, o := range ran.outcomes {
-			if len(out) == most {
-				return out
-			}
-			if len(o.Error) > longest {
-				o.Error = strings.ToValidUTF8(o.Error[:longest], "") + "…"
-			}
-			out = append(out, drain.HookOutcome(o))
+	for _, o := range outcomes {
+		if len(o.Error) > longest {
+			o.Error = strings.ToValidUTF8(o.Error[:longest], "") + "…"
 		}
+		d.hookOutcomes = append(d.hookOutcomes, operationOutcome{d.record.ID, drain.HookOutcome(o)})
+	}
+	if n := len(d.hookOutcomes) - most; n > 0 {
+		d.hookOutcomes = slices.Delete(d.hookOutcomes, 0, n)
+	}
+}
+
+// reportHooks are the current operation's hooks as its report has them: the last ones.
+func (d *Daemon) reportHooks() (out []drain.HookOutcome) {
+	d.hookOutcomes = slices.DeleteFunc(d.hookOutcomes, func(o operationOutcome) bool { return o.id != d.record.ID })
+	for _, o := range d.hookOutcomes {
+		out = append(out, o.HookOutcome)
 	}
 	return out
 }

@@ -55,7 +55,7 @@ type state struct {
 	hooks        decide.Hooks
 	hookTask     *task
 	hookStage    decide.Stage // that hookTask runs
-	hookOutcomes []operationOutcomes
+	hookOutcomes []operationOutcome
 
 	checksTask *task
 	failing    string // which of the Checks, and why; known while checksTask runs

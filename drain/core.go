@@ -69,6 +69,7 @@ type core struct {
 	timing
 	started time.Time
 	listed  bool // a whole list was seen
+	blind   bool // the last list failed: nobody knows what has come since
 
 	pods         map[types.UID]*tracked
 	order        []*tracked                               // as they came
@@ -124,7 +125,7 @@ func (c *core) list(pods []podInfo, now time.Time) {
 	for _, p := range unknown { // after those that they may have come in place of
 		c.seen(p, now)
 	}
-	c.listed = true
+	c.listed, c.blind = true, false
 }
 
 // seen takes in a pod as it is now.
@@ -138,7 +139,12 @@ func (c *core) seen(p podInfo, now time.Time) {
 		c.order = append(c.order, t)
 		c.arrived(t, now)
 	} else {
+		skipped := t.state == done && t.outcome == Skipped && t.never != ""
 		t.podInfo = p
+		if skipped && t.never == "" && !p.ended { // nothing says so any more
+			t.state, t.outcome, t.note, t.retryAt, t.before = pending, "", "", now, p.deleting()
+			c.arrived(t, now)
+		}
 		if (t.doubted || t.state == done && t.outcome != Skipped && !t.pretended) && !p.ended {
 			c.isThere(t, now)
 		}
@@ -156,6 +162,16 @@ func (c *core) seen(p podInfo, now time.Time) {
 		c.left(t, now)
 	case p.deleting() && t.state != evicting:
 		t.state = terminating
+	default:
+		c.spare(t, now)
+	}
+}
+
+// spare lets a pod stay that is to be skipped by what was said of it since it came, if
+// it is not on its way out already.
+func (c *core) spare(t *tracked, now time.Time) {
+	if t.state == pending && t.never != "" && !t.deleting() {
+		c.finish(t, Skipped, t.never, now)
 	}
 }
 
@@ -291,6 +307,7 @@ func (c *core) answered(r request, v verdict, now time.Time) {
 	if t.deleting() {
 		t.state = terminating
 	}
+	c.spare(t, now)
 }
 
 // spread is the next of t's growing pauses, with some chance in it.
@@ -328,7 +345,7 @@ func (c *core) quietAt() time.Time { return later(c.started.Add(c.minWait), c.qu
 // drained says whether, by what is known, the node is empty and has been
 // cordoned for long enough.
 func (c *core) drained(now time.Time) bool {
-	if !c.listed || now.Before(c.quietAt()) {
+	if !c.listed || c.blind || now.Before(c.quietAt()) {
 		return false
 	}
 	return c.open() == 0

@@ -153,7 +153,7 @@ func (c *core) wake(now time.Time) time.Time {
 			}
 		}
 	}
-	if left == 0 {
+	if left == 0 && c.listed && !c.blind { // else it is the list that is waited for
 		sooner(c.quietAt())
 	}
 	if at == never {

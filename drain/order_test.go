@@ -309,3 +309,61 @@ func TestClasses(t *testing.T) {
 		})
 	}
 }
+
+// What people say of a pod counts while it is blocked, too, and until the reboot.
+func TestSkippedDuringTheDrain(t *testing.T) {
+	skip := func(p podInfo) podInfo {
+		p.never = DrainAnnotation + ": skip"
+		return p
+	}
+	evict := func(t *testing.T, c *core, seconds float64, want string) []request {
+		t.Helper()
+		rs := c.due(at(seconds))
+		if got := uids(rs); got != want {
+			t.Fatalf("asks %q to go after %v s, want %q", got, seconds, want)
+		}
+		return rs
+	}
+	no := judge(budgetError("The disruption budget b needs 2 healthy pods and has 2 currently", 0))
+
+	t.Run("said while it is blocked", func(t *testing.T) {
+		c := testCore(pod("a", "1"))
+		c.answered(evict(t, c, 0, "1")[0], no, at(0))
+		c.seen(skip(pod("a", "1")), at(10))
+		evict(t, c, 1000, "")
+		if !c.drained(at(1000)) {
+			t.Error("it is waited for")
+		}
+	})
+	t.Run("said while it is asked", func(t *testing.T) {
+		c := testCore(pod("a", "1"))
+		rs := evict(t, c, 0, "1")
+		c.seen(skip(pod("a", "1")), at(1))
+		c.answered(rs[0], no, at(2))
+		evict(t, c, 1000, "")
+		if !c.drained(at(1000)) || c.inFlight != 0 {
+			t.Errorf("it is waited for; %d in flight", c.inFlight)
+		}
+	})
+	t.Run("said when it is going", func(t *testing.T) {
+		c := testCore(pod("a", "1"))
+		c.answered(evict(t, c, 0, "1")[0], judge(nil), at(0))
+		c.seen(skip(deleting(pod("a", "1"), at(30))), at(1))
+		if c.drained(at(20)) {
+			t.Error("it is not waited for")
+		}
+		c.gone("1", nil, at(30))
+		if got := c.progress("op", at(31), at(31)).Counts["drained"]; got != 1 {
+			t.Errorf("it has left, and %d are drained", got)
+		}
+	})
+	t.Run("taken back", func(t *testing.T) {
+		c := testCore(skip(pod("a", "1")))
+		evict(t, c, 10, "")
+		c.seen(pod("a", "1"), at(20))
+		if c.drained(at(20)) {
+			t.Error("drained, and nothing says any more that the pod is to be skipped")
+		}
+		evict(t, c, 20, "1")
+	})
+}

@@ -108,7 +108,7 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 	r := &run{
 		Drainer: d, opts: opts, inbox: make(chan func(now time.Time), 64),
 		view:    viewer{self: d.cfg.SelfUID, waitForJobs: d.cfg.WaitForJobs},
-		budgets: map[string]context.CancelFunc{}, moves: map[moveKey]context.CancelFunc{},
+		budgets: map[string]context.CancelFunc{}, moves: map[moveKey]context.CancelFunc{}, volumes: &volumes{},
 		core: newCore(timing{
 			minWait: d.cfg.MinWait, since: opts.Since, completion: d.cfg.CompletionTimeout, deadline: opts.Deadline, jitter: jitter,
 		}, now),
@@ -144,7 +144,10 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		r.settleDoubts(ctx, now)
 		switch {
 		case !r.core.drained(now):
-			r.finished, r.volumes.began = time.Time{}, time.Time{}
+			r.finished = time.Time{}
+			if r.core.open() > 0 {
+				r.undetached()
+			}
 		case r.finished.IsZero() && r.detached(ctx, now) && r.confirmed(ctx):
 			r.finished = time.Now()
 		}
@@ -175,7 +178,7 @@ type run struct {
 	inbox    chan func(now time.Time)
 	wg       sync.WaitGroup
 	view     viewer
-	volumes  volumes
+	volumes  *volumes
 	budgets  map[string]context.CancelFunc // watches by namespace
 	moves    map[moveKey]context.CancelFunc
 	finished time.Time // since when the node is drained; zero: it is not
@@ -295,6 +298,7 @@ func (r *run) watchPods(ctx context.Context) {
 		opts.ResourceVersion = "0"
 		list, err := r.cfg.API.ListPods(ctx, "", opts)
 		if err != nil {
+			r.post(ctx, func(time.Time) { r.core.blind = true })
 			return "", fmt.Errorf("list the pods of the node %s: %w", r.cfg.Node, err)
 		}
 		infos := r.infos(list)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -448,4 +449,148 @@ func TestFewLooksAtTheNewestState(t *testing.T) {
 			t.Errorf("%d lists of the newest state in ten minutes, %d pods", lists, left)
 		}
 	})
+}
+
+// While the node's pods cannot be listed, nobody knows whether it is still drained.
+func TestDrainedAndNoLongerSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode("a")
+		api := &cutNode{fakeNode: n}
+		d := n.drain(t, func(c *Config, _ *Options) { c.API = api })
+		time.Sleep(10 * time.Second)
+		if !d.drained() {
+			t.Fatal("not drained")
+		}
+		api.cut.Store(true)
+		n.watcher.Stop()
+		time.Sleep(10 * time.Second)
+		n.mu.Lock()
+		n.pods["unseen"] = fakePod("unseen")
+		n.mu.Unlock()
+		time.Sleep(time.Hour)
+		if d.drained() {
+			t.Error("called drained by the word of an hour ago, and a pod is there")
+		}
+		if turns := api.turns.Load(); turns > 1000 {
+			t.Errorf("asked %d times in an hour", turns)
+		}
+		n.mu.Lock()
+		n.watcher = watch.NewFakeWithChanSize(100, false)
+		n.mu.Unlock()
+		api.cut.Store(false)
+		time.Sleep(time.Minute)
+		if _, _, _, left := n.count(); left > 0 || !d.drained() {
+			t.Errorf("%d pods are left when the API server answers again; %+v", left, d.last())
+		}
+		d.stop()
+	})
+}
+
+// cutNode is one whose API server does not answer, at times.
+type cutNode struct {
+	*fakeNode
+	cut   atomic.Bool
+	turns atomic.Int32
+}
+
+func (n *cutNode) ListPods(ctx context.Context, namespace string, opts metav1.ListOptions) (*corev1.PodList, error) {
+	n.turns.Add(1)
+	if n.cut.Load() {
+		return nil, errors.New("connection refused")
+	}
+	return n.fakeNode.ListPods(ctx, namespace, opts)
+}
+
+func (n *cutNode) WatchPods(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
+	if n.cut.Load() {
+		return nil, errors.New("connection refused")
+	}
+	return n.fakeNode.WatchPods(ctx, namespace, opts)
+}
+
+// What comes after the node was drained may have volumes, though those before it had
+// none.
+func TestVolumesOfPodsThatComeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &volumeNode{fakeNode: newFakeNode()}
+		d := n.drain(t, func(c *Config, _ *Options) { c.API, c.VolumeTimeout = n, time.Minute })
+		time.Sleep(10 * time.Second)
+		if !d.drained() {
+			t.Fatal("an empty node without volumes is not drained")
+		}
+		n.attached.Store(true)
+		p := fakePod("late")
+		p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		n.mu.Lock()
+		n.pods["late"] = p
+		n.watcher.Add(p.DeepCopy())
+		n.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		if _, _, _, left := n.count(); left > 0 {
+			t.Error("the pod was not evicted")
+		}
+		if d.drained() {
+			t.Error("drained, and the volume of the pod that came late is still attached")
+		}
+		time.Sleep(time.Minute)
+		if !d.drained() {
+			t.Error("the volume is waited for longer than it may be")
+		}
+		d.stop()
+	})
+}
+
+// volumeNode has a volume, at times.
+type volumeNode struct {
+	*fakeNode
+	attached atomic.Bool
+}
+
+func (n *volumeNode) ListVolumeAttachments(context.Context, metav1.ListOptions) (*storagev1.VolumeAttachmentList, error) {
+	list := &storagev1.VolumeAttachmentList{}
+	if n.attached.Load() {
+		pv := "pv"
+		list.Items = []storagev1.VolumeAttachment{{
+			ObjectMeta: metav1.ObjectMeta{Name: "attachment"},
+			Spec:       storagev1.VolumeAttachmentSpec{NodeName: "node", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &pv}},
+		}}
+	}
+	return list, nil
+}
+
+func (n *volumeNode) WatchVolumeAttachments(context.Context, metav1.ListOptions) (watch.Interface, error) {
+	return watch.NewFake(), nil
+}
+
+// An API server that is away when the drain begins is waited for, and the loop with it.
+func TestAPIServerAwayAtTheBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode()
+		away := awayNode{n}
+		d, err := New(Config{API: away, Node: "node"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		turns := 0
+		if err := d.Run(ctx, Options{ID: "op"}, func(p Progress) {
+			turns++
+			if p.Drained {
+				t.Error("drained before a list was seen")
+			}
+		}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if turns > 500 {
+			t.Errorf("the loop has turned %d times in an hour without an answer", turns)
+		}
+	})
+}
+
+// awayNode has pods that nobody is told of.
+type awayNode struct{ *fakeNode }
+
+func (awayNode) ListPods(context.Context, string, metav1.ListOptions) (*corev1.PodList, error) {
+	return nil, errors.New("connection refused")
 }

@@ -28,27 +28,34 @@ const volumePage = 500
 // the volume from status.volumesInUse, or has kept it for six minutes.
 type volumes struct {
 	began    time.Time // of the wait; zero: nobody waits
-	watched  bool
+	stop     context.CancelFunc
 	known    bool // whether anything is attached
 	attached map[string]string
 }
 
 // detached says whether the last pods' volumes are detached, or have been waited
-// for long enough; it starts to look when it is first asked.
+// for long enough; it starts to look when it is asked.
 func (r *run) detached(ctx context.Context, now time.Time) bool {
 	if r.cfg.VolumeTimeout <= 0 || r.cfg.DryRun {
 		return true
 	}
-	v := &r.volumes
+	v := r.volumes
 	if v.began.IsZero() {
 		v.began = now
-	}
-	if !v.watched {
-		v.watched = true
+		ctx, v.stop = context.WithCancel(ctx)
 		claims, gone := r.core.claims()
-		r.wg.Go(func() { r.watchVolumes(ctx, claims, gone) })
+		r.wg.Go(func() { r.watchVolumes(ctx, v, claims, gone) })
 	}
 	return v.known && len(v.attached) == 0 || !now.Before(r.volumesUntil())
+}
+
+// undetached forgets what is known of the volumes: there is a pod once more, which may
+// have others, or stay.
+func (r *run) undetached() {
+	if r.volumes.stop != nil {
+		r.volumes.stop()
+	}
+	r.volumes = &volumes{}
 }
 
 func (r *run) volumesUntil() time.Time { return r.volumes.began.Add(r.cfg.VolumeTimeout) }
@@ -78,13 +85,13 @@ func (v *volumes) left() []string {
 	return out
 }
 
-func (r *run) watchVolumes(ctx context.Context, stay [][2]string, gone bool) {
+func (r *run) watchVolumes(ctx context.Context, v *volumes, stay [][2]string, gone bool) {
 	if !gone {
 		// Most nodes have none. Only the own Node is asked then, not each
 		// VolumeAttachment of the cluster.
 		n, err := r.cfg.API.GetNode(ctx, r.cfg.Node)
 		if err == nil && len(n.Status.VolumesAttached) == 0 && len(n.Status.VolumesInUse) == 0 {
-			r.post(ctx, func(time.Time) { r.volumes.known = true })
+			r.post(ctx, func(time.Time) { v.known = true })
 			return
 		}
 	}
@@ -120,7 +127,7 @@ func (r *run) watchVolumes(ctx context.Context, stay [][2]string, gone bool) {
 				}
 			}
 			if opts.Continue = list.Continue; opts.Continue == "" {
-				r.post(ctx, func(time.Time) { r.volumes.known, r.volumes.attached = true, there })
+				r.post(ctx, func(time.Time) { v.known, v.attached = true, there })
 				return list.ResourceVersion, nil
 			}
 		}
@@ -137,13 +144,13 @@ func (r *run) watchVolumes(ctx context.Context, stay [][2]string, gone bool) {
 		}
 		name, deleted := a.Name, ev.Type == watch.Deleted
 		r.post(ctx, func(time.Time) {
-			if r.volumes.attached == nil {
-				r.volumes.attached = map[string]string{}
+			if v.attached == nil {
+				v.attached = map[string]string{}
 			}
 			if deleted {
-				delete(r.volumes.attached, name)
+				delete(v.attached, name)
 			} else {
-				r.volumes.attached[name] = volume
+				v.attached[name] = volume
 			}
 		})
 	})

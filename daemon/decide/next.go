@@ -314,8 +314,14 @@ func draining(p Policy, r *Record, f Facts) Step {
 // drainOrOrder drains the node, and orders the reboot when it is drained.
 func drainOrOrder(p Policy, r *Record, f Facts) Step {
 	ours := f.Drain.Key == r.DrainKey()
-	if ours && f.Drain.Done || f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot {
+	overdue := p.DrainTimeout > 0 && !f.Now.Before(drainEnd(p, r))
+	switch {
+	case ours && f.Drain.Done:
 		return orderUnlessInhibited(p, r, f, Drained, f.Drain.Summary)
+	case f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot && overdue:
+		return runHooks(PreReboot, DrainTimedOut)
+	case f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot:
+		return runHooks(PreReboot, DrainStarted)
 	}
 	s := Step{Do: Evict, Reason: DrainStarted, Message: "draining"}
 	if ours {
@@ -327,9 +333,8 @@ func drainOrOrder(p Policy, r *Record, f Facts) Step {
 	if p.DrainTimeout == 0 {
 		return s
 	}
-	end := drainEnd(p, r)
-	if f.Now.Before(end) {
-		s.Until = end
+	if !overdue {
+		s.Until = drainEnd(p, r)
 		if s.Reason == DrainBlocked && p.OnDrainTimeout == Force {
 			s.Message += "; what is left is deleted so as to end by " + r.drainSince().Add(p.DrainTimeout).UTC().Format(time.RFC3339)
 		}

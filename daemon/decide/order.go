@@ -35,18 +35,27 @@ func inhibited(f Facts) (why string, is bool) {
 // inhibited it waits for as long as a drain may take, whatever is configured to come
 // then, and the node is put back.
 func orderUnlessInhibited(p Policy, r *Record, f Facts, reason Reason, message string) Step {
-	s := Step{Do: Wait, Reason: Blocked, Message: "drained; waits for logind to say what inhibits a reboot"}
+	drained := "drained"
+	switch {
+	case !p.Drain:
+		drained = "not drained, as configured"
+	case reason == DrainTimedOut:
+		drained = "not drained in time"
+	}
+	s := Step{Do: Wait, Reason: Blocked, Message: drained + "; waits for logind to say what inhibits a reboot"}
 	why, is := inhibited(f)
 	switch {
 	case f.Hooks.Key == r.DrainKey() && f.Hooks.Running == PreReboot:
 		return runHooks(PreReboot, reason)
 	case is:
-		s.Message = "drained; " + why
+		s.Message = drained + "; " + why
 	case !f.Shutdown.Pending:
 		if s, ok := hooksFirst(p, r, f, PreReboot, reason); ok {
 			return s
 		}
 		return order(p, r, f, reason, message)
+	default:
+		return s // it takes logind some seconds, whatever the time is
 	}
 	if p.DrainTimeout == 0 {
 		return s
@@ -153,7 +162,8 @@ func aboutToOrder(p Policy, r *Record, f Facts) Step {
 	return Step{Do: Spawn, Reason: RebootOrdered, Message: "orders the " + string(ordered(r)), Level: ordered(r)}
 }
 
-// undrained says whether pods have come since the node was drained for this order.
+// undrained says whether pods have come since the node was drained for this order, or
+// may have.
 func undrained(p Policy, r *Record, f Facts) (why string, is bool) {
 	if !p.Drain || f.Drain.Key != r.DrainKey() || f.Drain.Done {
 		return "", false
@@ -161,7 +171,7 @@ func undrained(p Policy, r *Record, f Facts) (why string, is bool) {
 	if p.OnDrainTimeout != Rollback && p.DrainTimeout > 0 && !f.Now.Before(drainEnd(p, r)) {
 		return "", false // ordered with what is left
 	}
-	return "pods have come since the node was drained", true
+	return "the node is not drained any more, as far as is known", true
 }
 
 // ordered is the level that the record's order is for.

@@ -175,6 +175,8 @@ func (s *story) event(t *testing.T, d *datadriven.TestData) {
 		s.f.Boot.Userspace.Known = true
 	case "inhibited":
 		s.f.Shutdown = Shutdown{Known: true, Inhibited: text("by")}
+	case "logind-is-asked":
+		s.f.Shutdown = Shutdown{Pending: true}
 	case "scheduled":
 		s.f.Shutdown = Shutdown{Known: true, Kind: "reboot", At: s.f.Now.Add(duration())}
 	case "nothing-scheduled":
