@@ -17,11 +17,12 @@ import (
 type findLock struct {
 	Locker
 	asked []lock.Ask
+	held  bool
 }
 
 func (l *findLock) Find(_ context.Context, ask lock.Ask) (string, bool, error) {
 	l.asked = append(l.asked, ask)
-	return "", false, nil
+	return "l-0", l.held, nil
 }
 
 // What went with a slot that is lost is given up once, when the node is done: with
@@ -63,4 +64,17 @@ func TestSlotThatIsLostIsLookedUpAtTheEnd(t *testing.T) {
 		turns(decide.Halted, true, false)
 		turns(decide.Waiting, true, false, false)
 	})
+}
+
+// What was found about room with a slot that was given up is not believed of the next
+// one, however that was come by: a node would give way to the same one again.
+func TestRoomIsForgottenWithTheSlot(t *testing.T) {
+	record := &decide.Record{ID: "op", Phase: decide.Queued}
+	d := &Daemon{Config: Config{NodeName: "n", Lock: &findLock{held: true}, Log: zerolog.Nop(), Metrics: NewMetrics(prometheus.NewRegistry(), "")}}
+	d.record, d.node = record, &nodeView{}
+	d.room = decide.Room{Key: record.DrainKey(), Way: []string{"other"}}
+	d.find(t.Context(), d.ask())()
+	if d.slot.State != decide.SlotHeld || d.giveWay() != "" {
+		t.Errorf("slot %+v, room %+v", d.slot, d.room)
+	}
 }

@@ -109,7 +109,7 @@ func (d *Daemon) find(ctx context.Context, ask lock.Ask) func() {
 					d.slot.State = decide.SlotGone
 				}
 				if held {
-					d.slot = decide.Slot{State: decide.SlotHeld, Name: name}
+					d.slot, d.room = decide.Slot{State: decide.SlotHeld, Name: name}, decide.Room{}
 					d.Log.Info().Str("slot", name).Msg("holds a slot already")
 				}
 			}

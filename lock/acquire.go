@@ -232,7 +232,11 @@ func (l *Lock) attend(ctx context.Context, v *view, say func(Waiting)) (string, 
 			}
 			if lease != nil {
 				v.forget()
-				return l.settle(ctx, v, lease, l.handedOn(lease), say)
+				slot, err := l.settle(ctx, v, lease, l.handedOn(lease), say)
+				if slot != "" {
+					l.endTurn(ctx, v, slot)
+				}
+				return slot, err
 			}
 		case ev, ok := <-w.ResultChan():
 			if err := v.hear(ev, ok); err != nil {

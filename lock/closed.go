@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"time"
@@ -72,6 +73,28 @@ func (v *view) seeZone(was, lease *coordinationv1.Lease) {
 	for place, node := range line.Nodes {
 		if slices.Contains(line.Turn, node) && now.Sub(v.zoneFree) >= time.Duration(place+1)*perPlace {
 			v.passed[node] = now.Add(v.lock.cfg.ZoneLimit)
+		}
+	}
+}
+
+// endTurn has nobody wait for this node's turn any more, now that it has come: it may
+// be on record on another slot that was handed on, for as long as nobody takes that.
+func (l *Lock) endTurn(ctx context.Context, v *view, slot string) {
+	self := func(node string) bool { return node == l.cfg.Node }
+	for _, i := range v.free() {
+		lease := v.leases[i]
+		line := lineOf(lease)
+		if lease == nil || lease.Name == slot || !slices.ContainsFunc(line.Turn, self) || !isClean(lease) || !l.handedOn(lease) {
+			continue
+		}
+		line.Nodes, line.Turn = slices.DeleteFunc(line.Nodes, self), slices.DeleteFunc(line.Turn, self)
+		annotations := map[string]any{}
+		err := line.annotate(annotations)
+		if err == nil {
+			_, err = l.empty(ctx, lease, annotations, nil)
+		}
+		if err != nil && !isGone(err) && ctx.Err() == nil {
+			l.cfg.Log("the Lease %s goes on saying that it is this node's turn, and nodes of another zone may leave it alone for a while: %v", lease.Name, err)
 		}
 	}
 }

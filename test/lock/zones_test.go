@@ -71,6 +71,40 @@ func TestZoneIsClosedForTheTurnOfAnother(t *testing.T) {
 	b.gets(rest)
 }
 
+// Whose turn it was, and who has had a slot, is waited for no more: what was left on
+// another slot says that it is its turn.
+func TestTurnThatWasTaken(t *testing.T) {
+	b := newBed(t)
+	zone := func(z string) lock.Ask { return lock.Ask{Zone: z} }
+	one, two, other, next, late := b.lock("one", 2), b.lock("two", 2), b.lock("other", 2), b.lock("next", 2), b.lock("late", 2)
+	for _, l := range []*lock.Lock{one, two} {
+		_, err := l.Acquire(b.ctx, zone("zone=a"), func(lock.Waiting) {})
+		b.must(err)
+	}
+	line := lock.Line{Nodes: []string{"other", "later"}, Turn: []string{"other"}, At: time.Now()}
+	b.must(one.Release(b.ctx, line))
+	b.must(two.Release(b.ctx, line))
+	took, err := other.Acquire(b.ctx, zone("zone=b"), func(lock.Waiting) {})
+	b.must(err)
+	left := b.name + "-0"
+	if took == left {
+		left = b.name + "-1"
+	}
+	if l := b.lease(left); l.Annotations[lock.NextAnnotation] != "later" || l.Annotations[lock.ReleasedByAnnotation] == "" {
+		t.Errorf("on the other slot is %v", l.Annotations)
+	}
+	b.must(other.Release(b.ctx, lock.Line{}))
+	b.patch(took, `{"spec":{"holderIdentity":"next"}}`) // that one, not the other
+	_, err = next.Acquire(b.ctx, zone("zone=a"), func(lock.Waiting) {})
+	b.must(err)
+	began := time.Now()
+	_, err = late.Acquire(b.ctx, zone("zone=a"), func(lock.Waiting) {})
+	b.must(err)
+	if waited := time.Since(began); waited > 5*time.Second {
+		t.Errorf("waited for %s", waited)
+	}
+}
+
 // A zone that is left over, of holders that are gone, stands in nobody's way.
 func TestZoneThatIsLeftOver(t *testing.T) {
 	b := newBed(t)
