@@ -127,7 +127,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 		Slot:     d.slot,
 		Room:     d.room, NodeLease: d.nodeLease,
 		Drain: decide.Drain{
-			Key: d.drainKey, Done: d.drain.Drained, Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
+			Key: d.drainKey, Done: d.isDrained(), Blocked: d.shown.blocked, Summary: d.shown.summary, Detail: d.drain.Detail,
 		},
 		Child:        d.child,
 		Shutdown:     d.shutdown,

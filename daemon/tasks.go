@@ -192,7 +192,6 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 	}
 	opts := drain.Options{ID: d.record.ID, Since: d.record.Since, Deadline: step.Deadline, Previous: d.previousReport()}
 	d.drainKey, d.drain = d.record.DrainKey(), drain.Progress{}
-	parent := d.bg.tasks
 	d.drainTask = d.begin(drainNode, func(ctx context.Context) func() {
 		var last drain.Progress
 		err := d.Drain.Run(ctx, opts, func(p drain.Progress) {
@@ -201,13 +200,20 @@ func (d *Daemon) keepDrainTask(step decide.Step) bool {
 		})
 		return func() {
 			d.drainTask, d.drain = nil, last
-			d.drain.Drained = last.Drained && parent.Err() != nil // else nobody looks any more
 			if ctx.Err() == nil {
+				d.drain.Drained = false
 				d.Log.Error().Err(err).Msg("the drain ended by itself; starting it again")
 			}
 		}
 	})
-	return true
+	return false // what was decided rested on what an earlier one had seen
+}
+
+// isDrained says whether the node is drained at present. A drain that was told to end
+// has the last word until another begins, so that the decision that ended it stands;
+// but nothing is ordered by it.
+func (d *Daemon) isDrained() bool {
+	return d.drain.Drained && (d.drainTask != nil || d.phase() != decide.Rebooting || d.bg.tasks.Err() != nil)
 }
 
 // previousReport is the report on the Node, nil if it cannot be read.

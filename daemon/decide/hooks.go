@@ -40,7 +40,7 @@ func hooksFirst(p Policy, r *Record, f Facts, stage Stage, reason Reason) (Step,
 	switch {
 	case !r.Hooked || !p.Hooks: // there may be none any more
 		return Step{}, false
-	case f.Hooks.Key == r.DrainKey() && (f.Hooks.Failed == stage || f.Hooks.Undoing):
+	case f.Hooks.Key == r.DrainKey() && (f.Hooks.Failed != NoStage || f.Hooks.Undoing):
 		return hooksUndone(r, f), true
 	case f.Hooks.done(r, stage):
 		return Step{}, false
