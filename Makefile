@@ -1,5 +1,6 @@
 # rebootd's development targets. On a new machine with Go, git, make and gcc:
 #   make demo    three nodes reboot one after the other, before your eyes
+#   make check   what a change must pass, in two minutes
 #   make test    all tests
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -18,8 +19,14 @@ demo: ## builds what it needs, then reboots three simulated nodes in turn
 cluster: ## a real control plane with simulated nodes, until Ctrl-C; prints KUBECONFIG
 	cd test && go run ./cmd/cluster
 
+.PHONY: check
+check: format ## what a change must pass, in two minutes: vet, and all tests that need no control plane, with the race detector
+	go vet ./...
+	cd test && go vet ./...
+	test/check.sh
+
 .PHONY: test
-test: deps ## all tests, the daemon's own packages with the race detector
+test: deps ## all tests, on a real control plane and, as root, on machines with a real systemd
 	test/run.sh
 
 .PHONY: fuzz
@@ -31,13 +38,17 @@ deps:
 	test/deps.sh
 
 .PHONY: lint
-lint: ## vet, staticcheck, gofumpt, tidy go.mod files
+lint: format ## vet, staticcheck, gofumpt, tidy go.mod files, what packages may import
 	go vet ./...
+	go test -run '^Test(Rooms|RoomsAreGuarded|FilesAreShort)$$' ./cmd/rebootd
 	go tool staticcheck ./...
 	cd test && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
-	@out=$$(go tool gofumpt -l .); [ -z "$$out" ] || { echo "not gofumpt'ed:"; echo "$$out"; exit 1; }
 	go mod tidy -diff
 	cd test && go mod tidy -diff
+
+.PHONY: format
+format:
+	@out=$$(go tool gofumpt -l .); [ -z "$$out" ] || { echo "not gofumpt'ed:"; echo "$$out"; exit 1; }
 
 .PHONY: govulncheck
 govulncheck: ## known vulnerabilities; needs vuln.go.dev

@@ -6,22 +6,22 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/api"
 )
 
 // AtWork finds the nodes other than this one that may be between cordon and release
 // under a lock, by the records on their Nodes.
-func AtWork(api NodeAPI, node, lock string) func(context.Context) ([]string, error) {
+func AtWork(nodes NodeAPI, node, lock string) func(context.Context) ([]string, error) {
 	return func(ctx context.Context) ([]string, error) {
 		var out []string
 		opts := metav1.ListOptions{Limit: nodePage}
 		for {
-			list, err := api.ListNodeMetadata(ctx, opts)
+			list, err := nodes.ListNodeMetadata(ctx, opts)
 			if err != nil {
 				return nil, fmt.Errorf("list the Nodes: %w", err)
 			}
 			for _, n := range list.Items {
-				if n.Name != node && decide.AtWork(lock, n.Annotations[OperationAnnotation]) {
+				if n.Name != node && api.AtWork(lock, n.Annotations[api.OperationAnnotation]) {
 					out = append(out, n.Name)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -13,8 +14,8 @@ const (
 	// (deploy/base/policy.yaml), and policyWords are what it says.
 	ownNodePolicy = "rebootd-own-node"
 	policyWords   = "denied request: rebootd may change nothing of its node's metadata"
-	// policyProbe is a write that the policy must refuse. It is sent as a dry run.
-	policyProbe = `{"metadata":{"labels":{"rebootd.dev/policy-probe":"x"}}}`
+	// policyBait is a write that the policy must refuse. It is sent as a dry run.
+	policyBait = `{"metadata":{"labels":{"rebootd.dev/policy-probe":"x"}}}`
 	// An API server that has just been given a policy takes some seconds to obey it:
 	// a probe that is accepted is made again after this.
 	policyDelay = 15 * time.Second
@@ -32,20 +33,28 @@ const (
 	unconfined                    // the write would have been accepted
 )
 
-// checkPolicy finds out, once, whether an admission policy keeps the daemon to its own
+// policyProbe asks the API server, in the background.
+type policyProbe struct {
+	api     NodeAPI
+	node    string
+	log     zerolog.Logger
+	metrics *Metrics
+}
+
+// run finds out, once, whether an admission policy keeps the daemon to its own
 // node, and says so if none does. Nothing waits for it.
-func (d *Daemon) checkPolicy(ctx context.Context) {
-	switch d.Metrics.policy(probePolicy(ctx, func(ctx context.Context) error {
-		return d.API.DryRunPatchNode(ctx, d.NodeName, []byte(policyProbe))
+func (p policyProbe) run(ctx context.Context) {
+	switch p.metrics.policy(probePolicy(ctx, func(ctx context.Context) error {
+		return p.api.DryRunPatchNode(ctx, p.node, []byte(policyBait))
 	})) {
 	case unconfined:
-		d.Log.Warn().Str("policy", ownNodePolicy).Msg("no admission policy keeps this daemon to its own node: whoever steals its credentials can write every Node and every slot. " +
-			"Install deploy/base/policy.yaml; docs/security.md says for whom it has no effect")
+		p.log.Warn().Str("policy", ownNodePolicy).Msg("no admission policy keeps this daemon to its own node: anyone who steals its credentials can write every Node and every slot. " +
+			"Install deploy/base/policy.yaml; docs/security.md says where it has no effect")
 	case confined:
-		d.Log.Debug().Str("policy", ownNodePolicy).Msg("an admission policy keeps this daemon to its own node")
+		p.log.Debug().Str("policy", ownNodePolicy).Msg("an admission policy keeps this daemon to its own node")
 	default:
 		if ctx.Err() == nil {
-			d.Log.Info().Str("policy", ownNodePolicy).Msg("cannot find out whether an admission policy keeps this daemon to its own node; continuing without that knowledge until the next start")
+			p.log.Info().Str("policy", ownNodePolicy).Msg("cannot find out whether an admission policy keeps this daemon to its own node; asking again at the next start")
 		}
 	}
 }

@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,7 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/drain"
 	"rebootd.dev/lock"
@@ -28,18 +33,6 @@ type NodeAPI interface {
 	PatchNode(ctx context.Context, name string, data []byte, subresources ...string) (*corev1.Node, error)
 	DryRunPatchNode(ctx context.Context, name string, data []byte) error
 	CreateEvent(ctx context.Context, ev *corev1.Event) error
-}
-
-// Locker is the lock as the daemon uses it; package lock implements it and
-// documents what its methods promise.
-type Locker interface {
-	Find(ctx context.Context, ask lock.Ask) (slot string, held bool, err error)
-	Acquire(ctx context.Context, ask lock.Ask, waiting func(lock.Waiting)) (slot string, err error)
-	Keep(ctx context.Context, paused func(why string)) error
-	Fence(ctx context.Context) error
-	Line() lock.Line
-	Release(ctx context.Context, next lock.Line) error
-	Holders(ctx context.Context) ([]lock.Holder, error)
 }
 
 // Drainer empties the node; package drain implements it.
@@ -59,35 +52,53 @@ type Child interface {
 	Result() reboot.Result
 }
 
-// Config is what a daemon is made of. All fields but NodeLease, Hooks and Checks
-// are needed.
+// Stage is something that is done between the cordon and the order, and undone before
+// the node is put back, such as an admin's hooks. Its methods are called one at a time,
+// and may be called again after a restart of the daemon.
+type Stage interface {
+	Kind() decide.Stage
+	// Do does it, and returns what became of its parts for the report, also when it has
+	// failed. When ctx ends it stops.
+	Do(ctx context.Context) ([]api.HookOutcome, error)
+	// Undo undoes as much as it can, also what Do has not come to. It is called only
+	// where Kind says that there is something to undo.
+	Undo(ctx context.Context) ([]api.HookOutcome, error)
+}
+
+// Config is what a daemon is made of. All fields but NodeLease, Checks and Same are
+// needed.
 type Config struct {
 	NodeName string
-	Policy   decide.Policy
-	Same     string // the label whose value nodes that are down together share; "" is no rule
+	Policy   decide.Policy // but its stages
+	Same     string        // the label whose value nodes that are down together share; "" is no rule
 
-	API       NodeAPI
-	Lock      Locker
-	NodeLease NodeLeaser // nil exactly if the policy says that it is off
-	Drain     Drainer
-	Host      Host
-	Sentinels <-chan sentinel.State
+	API           NodeAPI
+	Lock          lock.Locker
+	NodeLease     NodeLeaser // nil: it is neither looked at nor taken
+	LeaseRequired bool       // without a node lease nothing is done to the node
+	Host          Host
+	Sentinels     <-chan sentinel.State
+
+	// Gates are asked in this order: of several that are closed, people are told of the
+	// first. The daemon's own ([OwnGates]) must be among them.
+	Gates []gate.Gate
+	// Stages are run in this order. [Drain] makes the one that drains the node.
+	Stages []Stage
+
 	// WatchShutdown tells what the machine knows of shutdowns, until ctx ends; package
 	// reboot implements it.
 	WatchShutdown func(ctx context.Context, seen func(reboot.Shutdown, error))
 	// Userspace tells what systemd knows of its own starts; package reboot implements it.
 	Userspace func(ctx context.Context) (reboot.Userspace, error)
-	// Hooks runs an admin's own programs; nil exactly if the policy has none.
-	Hooks Hooks
 	// Checks are what a node must pass after a boot besides what its Node says, each
 	// within a time limit of its own. There may be none.
 	Checks []func(ctx context.Context) error
 	// Spawn starts the command for a level of reboot; its output goes to output, line by
 	// line.
-	Spawn func(level decide.Level, output func(line string)) (Child, error)
+	Spawn func(level api.Level, output func(line string)) (Child, error)
 
 	// DryRun says what would be done, and does nothing to the cluster or the
-	// machine. Lock and Drain must have been made for a dry run, too.
+	// machine. Lock and the stages must have been made for a dry run, too.
 	DryRun bool
 	// Status is told what people should read in systemd's status.
 	Status func(text string)
@@ -98,15 +109,39 @@ type Config struct {
 	Metrics *Metrics
 }
 
+// forever is longer than any daemon runs.
+const forever = 100 * 365 * 24 * time.Hour
+
 // Daemon brings one node through its reboots.
 type Daemon struct {
-	Config
+	cfg      Config
+	policy   decide.Policy
 	instance string
-	start    time.Time // with its monotonic reading
+	clock    clock
 	inbox    chan func()
 	ready    chan struct{}
+	isReady  bool
 
-	state
+	bg     background
+	events *events
+	reach  *reach
+
+	// The workers, which keep all that is known.
+	host     *hostWorker
+	node     *nodeWorker
+	slot     *slotWorker
+	lease    *leaseWorker
+	gates    *gateWorkers
+	stages   *stageWorkers
+	shutdown *shutdownWorker
+	checks   *checksWorker
+	child    *childWorker
+	workers  []worker
+
+	next    func(decide.Policy, *api.Record, decide.Facts) decide.Step
+	steps   stepper
+	publish publisher
+	voice   voice
 }
 
 // New makes a daemon. It does nothing until Run.
@@ -114,41 +149,51 @@ func New(c Config) (*Daemon, error) {
 	switch {
 	case c.NodeName == "":
 		return nil, errors.New("make a daemon: the node's name is empty")
-	case c.API == nil || c.Lock == nil || c.Drain == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil || c.Userspace == nil ||
+	case c.API == nil || c.Lock == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil || c.Userspace == nil ||
 		c.Status == nil || c.Alive == nil || c.Metrics == nil:
 		return nil, errors.New("make a daemon: a part of its configuration is missing")
-	case (c.Hooks == nil) == c.Policy.Hooks:
-		return nil, errors.New("make a daemon: the policy and what there is of hooks do not go together")
-	case (c.NodeLease == nil) != (c.Policy.NodeLease == decide.LeaseOff):
-		return nil, errors.New("make a daemon: the policy and what there is of a node lease do not go together")
+	case c.LeaseRequired && c.NodeLease == nil:
+		return nil, errors.New("make a daemon: the node lease is required but not configured")
 	}
-	d := &Daemon{
-		Config:   c,
-		instance: newInstance(),
-		start:    time.Now(),
-		inbox:    make(chan func(), 16),
-		ready:    make(chan struct{}),
-	}
-	d.gaveWay = map[string]time.Time{}
+	d := &Daemon{cfg: c, instance: newInstance(), clock: newClock(), inbox: make(chan func(), 16), ready: make(chan struct{}), next: decide.Next}
+	d.bg.inbox = d.inbox
 	d.events = newEvents(c.API, c.NodeName, c.Log)
+	d.reach = &reach{log: c.Log, metrics: c.Metrics}
+	d.host = newHostWorker(c, d.bgp())
+	d.node = newNodeWorker(c, d.bgp(), d.reach, d.events)
+	d.slot = newSlotWorker(c, d.bgp(), d.clock, d.reach, d.mention)
+	d.lease = newLeaseWorker(c, d.bgp(), d.clock, d.reach)
+	d.shutdown = newShutdownWorker(c, d.bgp())
+	d.checks = newChecksWorker(c, d.bgp())
+	d.child = newChildWorker(c, d.bgp(), d.clock)
+	var err error
+	if d.gates, err = newGateWorkers(c.Gates, d.bgp(), d.ownGates()); err != nil {
+		return nil, fmt.Errorf("make a daemon: %w", err)
+	}
+	if d.stages, err = newStageWorkers(c, d.bgp(), d.clock); err != nil {
+		return nil, fmt.Errorf("make a daemon: %w", err)
+	}
+	d.policy = c.Policy
+	d.policy.Stages = d.stages.kinds()
+	if c.DryRun {
+		d.policy.RebootTimeout = forever // the machine will not go down
+	}
+	// Facts of the gates rest on those of the others.
+	d.workers = []worker{d.host, d.node, d.shutdown, d.checks, d.slot, d.lease, d.stages, d.child, d.gates}
 	return d, nil
 }
+
+func (d *Daemon) bgp() *background { return &d.bg }
 
 // Ready is closed when the daemon has read the sentinel, the boot and its Node
 // once.
 func (d *Daemon) Ready() <-chan struct{} { return d.ready }
 
-// now is the wall clock as it was at the start plus the time that has passed
-// since, so that a clock that is set in between moves no deadline.
-func (d *Daemon) now() time.Time { return d.start.Add(time.Since(d.start)) }
-
-// post hands f to the loop. It blocks while the loop is busy, and gives up when
-// ctx ends.
-func (d *Daemon) post(ctx context.Context, f func()) {
-	select {
-	case d.inbox <- f:
-	case <-ctx.Done():
-	}
+// newInstance names one start of the daemon.
+func newInstance() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // crypto/rand never fails
+	return hex.EncodeToString(b)
 }
 
 // NewMetrics makes the daemon's metrics and registers them with r.

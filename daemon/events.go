@@ -12,7 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/backoff"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 // events sends Events on the Node in the order in which they came, in the
 // background: nothing ever waits for one.
 type events struct {
-	api  NodeAPI
+	sink NodeAPI
 	name string
 	log  zerolog.Logger
 
@@ -47,8 +48,8 @@ type entry struct {
 	reached chan struct{}
 }
 
-func newEvents(api NodeAPI, node string, log zerolog.Logger) *events {
-	return &events{api: api, name: node, log: log, added: make(chan struct{}, 1)}
+func newEvents(sink NodeAPI, node string, log zerolog.Logger) *events {
+	return &events{sink: sink, name: node, log: log, added: make(chan struct{}, 1)}
 }
 
 // node tells which Node the Events are about.
@@ -58,7 +59,7 @@ func (e *events) node(uid types.UID) {
 	e.uid = uid
 }
 
-func (e *events) add(kind string, reason decide.Reason, message string) {
+func (e *events) add(kind string, reason api.Reason, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.seq++
@@ -137,7 +138,7 @@ func (e *events) drop(ev *corev1.Event) {
 }
 
 func (e *events) run(ctx context.Context) {
-	var backoff backoff
+	var pauses backoff.Pauses
 	for {
 		ev := e.first()
 		if ev == nil {
@@ -148,19 +149,19 @@ func (e *events) run(ctx context.Context) {
 				return
 			}
 		}
-		err := e.api.CreateEvent(ctx, ev)
+		err := e.sink.CreateEvent(ctx, ev)
 		switch {
 		case err == nil || apierrors.IsAlreadyExists(err): // by an earlier try, whose answer was lost
-			backoff.reset()
+			pauses.Reset()
 			e.drop(ev)
 		case ctx.Err() != nil:
 			return
-		case backoff.failed >= eventTries || !unreachable(err):
-			e.log.Warn().Err(err).Str("reason", ev.Reason).Msg("an Event on the Node could not be recorded; leaves it out")
-			backoff.reset()
+		case pauses.Failed() >= eventTries || !unreachable(err):
+			e.log.Warn().Err(err).Str("reason", ev.Reason).Msg("an Event on the Node could not be recorded; leaving it out")
+			pauses.Reset()
 			e.drop(ev)
 		default:
-			backoff.wait(ctx, err)
+			pauses.Wait(ctx, err)
 		}
 	}
 }

@@ -2,12 +2,13 @@ package daemon
 
 import (
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
-	"rebootd.dev/daemon/gate"
 )
 
 // lifecycleTypes are the conditions by which all who disrupt nodes tell each other
@@ -19,16 +20,16 @@ var lifecycleTypes = []corev1.NodeConditionType{
 
 // lifecycleOf is which of them hold in a phase of an operation. hasDrained: by the
 // word of the step that leads there, or of what was written before.
-func lifecycleOf(phase decide.Phase, hasDrained bool) map[corev1.NodeConditionType]string {
+func lifecycleOf(phase api.Phase, hasDrained bool) map[corev1.NodeConditionType]string {
 	out := map[corev1.NodeConditionType]string{}
 	switch phase {
-	case decide.Waiting, decide.Queued:
-		out[corev1.NodeMaintenancePlanned] = "rebootd is to reboot this node"
-	case decide.Draining:
-		out[corev1.NodeMaintenancePlanned] = "rebootd is to reboot this node"
-		out[corev1.NodeDrainInProgress] = "rebootd drains this node for a reboot"
-	case decide.Rebooting, decide.Verifying, decide.Halted:
-		out[corev1.NodeMaintenanceInProgress] = "rebootd reboots this node"
+	case api.PhaseWaiting, api.PhaseQueued:
+		out[corev1.NodeMaintenancePlanned] = "rebootd is going to reboot this node"
+	case api.PhaseDraining:
+		out[corev1.NodeMaintenancePlanned] = "rebootd is going to reboot this node"
+		out[corev1.NodeDrainInProgress] = "rebootd is draining this node for a reboot"
+	case api.PhaseRebooting, api.PhaseVerifying, api.PhaseHalted:
+		out[corev1.NodeMaintenanceInProgress] = "rebootd is rebooting this node"
 		if hasDrained {
 			out[corev1.NodeDrained] = "rebootd has drained this node for a reboot"
 		}
@@ -39,18 +40,10 @@ func lifecycleOf(phase decide.Phase, hasDrained bool) map[corev1.NodeConditionTy
 // lifecycleChanges are the changes to be made to the Node's conditions, as parts of
 // a strategic merge patch: a condition that is True by another's word is left
 // alone, and only our own is removed.
-func (d *Daemon) lifecycleChanges(record *decide.Record, step decide.Step) []any {
-	if d.recordErr != nil {
-		return nil
-	}
-	phase := decide.Idle
-	if record != nil {
-		phase = record.Phase
-	}
-	have := d.node.lifecycle
-	hasDrained := have[corev1.NodeDrained].Reason == gate.Ours || step.Reason == decide.Drained && d.Policy.Drain
-	want := lifecycleOf(phase, hasDrained)
-	now := metav1.NewTime(d.now().UTC())
+func lifecycleChanges(record *api.Record, step decide.Step, have map[corev1.NodeConditionType]corev1.NodeCondition, drains bool, at time.Time) []any {
+	hasDrained := have[corev1.NodeDrained].Reason == api.Ours || step.Reason == api.ReasonDrained && drains
+	want := lifecycleOf(phaseOf(record), hasDrained)
+	now := metav1.NewTime(at.UTC())
 	var out []any
 	for _, t := range lifecycleTypes {
 		has, there := have[t]
@@ -59,9 +52,9 @@ func (d *Daemon) lifecycleChanges(record *decide.Record, step decide.Step) []any
 		switch {
 		case wanted && !isTrue:
 			out = append(out, corev1.NodeCondition{
-				Type: t, Status: corev1.ConditionTrue, Reason: gate.Ours, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+				Type: t, Status: corev1.ConditionTrue, Reason: api.Ours, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
 			})
-		case !wanted && there && has.Reason == gate.Ours:
+		case !wanted && there && has.Reason == api.Ours:
 			out = append(out, map[string]string{"$patch": "delete", "type": string(t)})
 		}
 	}

@@ -2,11 +2,12 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
-	"rebootd.dev/daemon/sentinel"
 )
 
 const (
@@ -32,12 +33,13 @@ func (d *Daemon) Run(ctx context.Context) {
 	stopSteps := context.AfterFunc(ctx, func() { time.AfterFunc(stopLimit, cancelSteps) })
 	defer stopSteps()
 
-	d.bg = background{wg: &wg, tasks: ctx, steps: steps}
-	d.bg.run(func() { d.watchNode(ctx) })
-	d.bg.run(func() { d.readUserspace(ctx) })
-	d.bg.run(func() { d.events.run(ctx) })
-	if !d.DryRun {
-		d.bg.run(func() { d.checkPolicy(ctx) })
+	d.bg.wg, d.bg.tasks, d.bg.steps = &wg, ctx, steps
+	d.node.watch()
+	d.host.begin()
+	wg.Go(func() { d.events.run(ctx) })
+	if !d.cfg.DryRun {
+		probe := policyProbe{api: d.cfg.API, node: d.cfg.NodeName, log: d.cfg.Log, metrics: d.cfg.Metrics}
+		wg.Go(func() { probe.run(ctx) })
 	}
 
 	timer := time.NewTimer(0)
@@ -47,20 +49,16 @@ func (d *Daemon) Run(ctx context.Context) {
 		case <-ctx.Done():
 			d.finish(steps)
 			return
-		case s := <-d.Sentinels:
-			d.sentinels, d.sentinelKnown = s, true
-			d.readBoot()
+		case s := <-d.cfg.Sentinels:
+			d.host.seeSentinels(s)
 		case f := <-d.inbox:
 			f()
 		case <-timer.C:
 		}
 		d.drainInbox()
-		if d.boot.ID == "" {
-			d.readBoot()
-		}
 		wake := d.turn()
-		d.Alive()
-		timer.Reset(min(heartbeat, max(minTurn, wake.Sub(d.now()))))
+		d.cfg.Alive()
+		timer.Reset(min(heartbeat, max(minTurn, wake.Sub(d.clock.now()))))
 	}
 }
 
@@ -81,7 +79,7 @@ func (d *Daemon) drainInbox() {
 // start could not know, and would have to wait.
 func (d *Daemon) finish(steps context.Context) {
 	for {
-		for d.busy || d.awaitsChild() {
+		for d.steps.busy || d.child.runs(d.node.record) {
 			select {
 			case f := <-d.inbox:
 				f()
@@ -89,90 +87,122 @@ func (d *Daemon) finish(steps context.Context) {
 				return
 			}
 		}
-		now := d.now()
-		if !d.known() || d.phase() != decide.Rebooting || d.DryRun || now.Before(d.retryAt) {
+		now := d.clock.now()
+		if d.missing() != "" || phaseOf(d.node.record) != api.PhaseRebooting || d.cfg.DryRun || now.Before(d.steps.retryAt) {
 			return
 		}
-		step := d.decide(now)
-		if step.Do != decide.Spawn && step.Do != decide.Write {
+		s := d.decide(now)
+		if s.step.Do != decide.DoSpawn && s.step.Do != decide.DoWrite {
 			return
 		}
-		d.act(step)
+		d.act(s)
 	}
-}
-
-// awaitsChild says whether the reboot command of the current order runs.
-func (d *Daemon) awaitsChild() bool {
-	return d.phase() == decide.Rebooting && d.child.State == decide.ChildRunning && d.child.Key == d.record.OrderKey()
 }
 
 // turn decides and acts once. It returns when to turn again at the latest.
 func (d *Daemon) turn() time.Time {
-	now := d.now()
+	now := d.clock.now()
 	wake := now.Add(heartbeat)
-	if !d.known() {
-		// Without its Node there is no cordon.
-		d.keepDrainTask(decide.Step{})
-		d.keepHookTask(decide.Step{})
-		if d.apiErr != nil || d.nodeRead && d.node == nil { // not in the first moments of every start
-			d.say(decide.Step{Do: decide.Wait, Reason: d.unknownReason(), Message: d.unknown()})
+	if missing := d.missing(); missing != "" {
+		nothing := decided{record: nil, obeyed: d.node.recordErr == nil, now: now, step: decide.Step{Do: decide.DoWait, Reason: d.missingReason(), Message: missing}}
+		if d.reach.err != nil || d.node.isGone() { // not in the first moments of every start
+			d.say(nothing)
+		}
+		if d.node.isGone() {
+			d.steps.callOff()
+			d.follow(nothing) // without its Node there is no cordon, and no claim to anything
 		}
 		return wake
 	}
 	d.markReady()
 
-	d.health(now)
-	wake = sooner(wake, d.show(now))
-	step := d.decide(now)
-	d.say(step)
-	idle := d.keepTasks(step)
-	if !step.Until.IsZero() {
-		wake = sooner(wake, step.Until)
-	}
-	if d.busy || !idle {
+	wake = sooner(wake, d.stages.show(now))
+	s := d.decide(now)
+	d.say(s)
+	if d.steps.writes {
+		// What was decided just now may rest on what is being changed: a node on its way back
+		// must not be drained again.
 		return wake
 	}
-	if now.Before(d.retryAt) {
-		return sooner(wake, d.retryAt)
+	idle := d.follow(s)
+	if !s.step.Until.IsZero() {
+		wake = sooner(wake, s.step.Until)
+	}
+	if s.step.Do != decide.DoSpawn {
+		d.steps.callOff()
+	}
+	if d.steps.busy || !idle {
+		return wake
+	}
+	if now.Before(d.steps.retryAt) {
+		return sooner(wake, d.steps.retryAt)
 	}
 	switch {
-	case !d.act(step):
-		wake = sooner(wake, d.publish(step, now))
-	case d.DryRun:
+	case !d.act(s):
+		wake = sooner(wake, d.keepPublished(s))
+	case d.cfg.DryRun:
 		wake = now // the step is done already
 	}
 	return wake
 }
 
+// follow has each worker follow a decision, and says whether none has anything left that
+// it does not call for: pods are no longer evicted when the node is uncordoned.
+func (d *Daemon) follow(s decided) (idle bool) {
+	idle = true
+	for _, w := range d.workers {
+		idle = w.follow(s) && idle
+	}
+	return idle
+}
+
 // decide asks for the next step; a record that cannot be obeyed is left alone.
-func (d *Daemon) decide(now time.Time) decide.Step {
-	if d.recordErr != nil {
-		return decide.HandsOff(d.recordErr)
+func (d *Daemon) decide(now time.Time) decided {
+	s := decided{record: d.node.record, obeyed: d.node.recordErr == nil, node: d.node.view, now: now}
+	if !s.obeyed {
+		s.step = decide.HandsOff(d.node.recordErr)
+		return s
 	}
-	return decide.Next(d.Policy, d.record, d.facts(now))
+	s.step = d.next(d.policy, s.record, d.facts(now))
+	return s
 }
 
-func sooner(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
+// facts puts together what is known.
+func (d *Daemon) facts(now time.Time) decide.Facts {
+	f := decide.Facts{Now: now, Instance: d.instance, Running: d.clock.running(), Refused: d.steps.refused}
+	for _, w := range d.workers {
+		w.facts(&f)
 	}
-	return a
+	f.Request = d.host.request(d.node.view.request)
+	f.Ailing = decide.Ailing(f)
+	f.HealthySince = d.checks.healthySince(f.Ailing, now)
+	return f
 }
 
-// background runs goroutines that Run waits for.
-type background struct {
-	wg    *sync.WaitGroup
-	tasks context.Context // ends when the daemon is told to stop
-	steps context.Context // ends a little later
+// missing says what has not been read that a decision needs; "" if nothing.
+func (d *Daemon) missing() string {
+	switch {
+	case d.node.isGone():
+		return fmt.Sprintf("there is no Node %q in the cluster; waiting for it", d.cfg.NodeName)
+	case d.node.view == nil && d.reach.err != nil:
+		return fmt.Sprintf("reading the Node %q failed: %v; retrying", d.cfg.NodeName, d.reach.err)
+	case d.node.view == nil:
+		return fmt.Sprintf("reading the Node %q", d.cfg.NodeName)
+	default:
+		return d.host.missing()
+	}
 }
 
-func (b background) run(f func()) { b.wg.Go(f) }
-
-// sentinelFacts turns what the sentinel's room says into what decide wants.
-func sentinelFacts(s sentinel.State) []decide.Sentinel {
-	out := make([]decide.Sentinel, 0, len(s.Files))
-	for _, f := range s.Files {
-		out = append(out, decide.Sentinel{Path: f.Path, ModTime: f.ModTime, Content: f.Content, Packages: f.Packages})
+func (d *Daemon) missingReason() api.Reason {
+	if d.node.view == nil && d.reach.err != nil {
+		return api.ReasonAPIUnreachable
 	}
-	return out
+	return api.ReasonBlocked
+}
+
+func (d *Daemon) markReady() {
+	if !d.isReady {
+		d.isReady = true
+		close(d.ready)
+	}
 }

@@ -3,18 +3,23 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
 	"k8s.io/apimachinery/pkg/types"
 
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/backoff"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/lock"
 	"rebootd.dev/lock/nodelease"
 )
 
-// NodeLeaser is the node lease as the daemon uses it; package lock/nodelease
-// implements it and documents what its methods promise.
+// NodeLeaser is the node lease as the daemon uses it: the Lease by which operators that
+// work on single nodes (medik8s: Node Maintenance Operator, NodeHealthCheck) keep out of
+// each other's way. Package lock/nodelease implements it and documents what its methods
+// promise.
 type NodeLeaser interface {
 	Find(ctx context.Context) (nodelease.Status, error)
 	Take(ctx context.Context, nodeUID types.UID) (nodelease.Status, error)
@@ -23,194 +28,276 @@ type NodeLeaser interface {
 	RenewEvery() time.Duration
 }
 
-// leaseNeeded says whether the node lease is to be kept up. A node that has halted
-// waits for people, or for those who take care of nodes when the lease has lapsed.
-func (d *Daemon) leaseNeeded() bool {
-	switch d.phase() {
-	case decide.Queued, decide.Draining, decide.Rebooting, decide.Verifying:
-		return d.nodeLease.State == decide.LeaseHeld && !d.DryRun
-	default:
-		return false
-	}
+const (
+	// nodeLeaseClaim is the name of the claim to the node lease.
+	nodeLeaseClaim = "node-lease"
+	// leasePause is how long another operator's hold on the node is believed before
+	// it is looked at again, and how long our own is before the last step under it.
+	leasePause = time.Minute
+)
+
+var nodeLeaseKind = decide.ClaimKind{Name: nodeLeaseClaim, Lost: api.ReasonNodeLeaseLost, Fresh: leasePause}
+
+// leaseWorker knows how the node lease stands.
+type leaseWorker struct {
+	bg       *background
+	clock    clock
+	reach    *reach
+	log      zerolog.Logger
+	leases   NodeLeaser // nil: it is neither looked at nor taken
+	required bool
+	dryRun   bool
+
+	state decide.ClaimState
+	at    time.Time // when it was last seen so
+	note  string
+	told  string // why there is none, as it was said in the log
+	asked string // the attempt for which it was asked for last
+	uid   types.UID
+
+	task *task
+	does leaseTask
 }
 
-// keepLeaseTask looks up the node lease at first, and renews it while it is needed.
-func (d *Daemon) keepLeaseTask(step decide.Step) (idle bool) {
-	if d.NodeLease == nil {
+// leaseTask is what goes on for the node lease.
+type leaseTask int
+
+const (
+	leaseRests leaseTask = iota
+	leaseIsLookedUp
+	leaseIsTaken
+	leaseIsRenewed
+)
+
+func newLeaseWorker(c Config, bg *background, k clock, r *reach) *leaseWorker {
+	return &leaseWorker{bg: bg, clock: k, reach: r, log: c.Log, leases: c.NodeLease, required: c.LeaseRequired, dryRun: c.DryRun}
+}
+
+// follow looks the node lease up at first, takes it when it is due, and renews it while
+// an operation needs it. While somebody else has it, or there is none, it looks again
+// each leasePause, as long as anything depends on it.
+func (w *leaseWorker) follow(s decided) bool {
+	if w.leases == nil {
 		return true
 	}
-	want, any := keepLease, false
-	switch {
-	case step.Do == decide.Take || step.Do == decide.Look || step.Do == decide.Release || d.recordErr != nil:
-	case d.nodeLease.State == decide.LeaseUnknown:
-		want, any = findLease, true
-	case d.leaseNeeded():
-		any = true
-	}
-	if d.leaseTask != nil {
-		if any && d.leaseTask.kind == want {
+	want := w.wanted(s)
+	if w.task != nil {
+		if w.does == want {
 			return true
 		}
-		d.leaseTask.cancel()
+		w.task.cancel()
 		return false
 	}
-	switch {
-	case !any:
-	case want == findLease:
-		d.leaseTask = d.begin(findLease, d.findLease)
-	default:
-		fresh := !d.nodeLease.At.IsZero()
-		d.leaseTask = d.begin(keepLease, func(ctx context.Context) func() { return d.keepLease(ctx, fresh) })
+	w.does = want
+	c := leaseClient{leases: w.leases, uid: w.uid, dryRun: w.dryRun}
+	switch want {
+	case leaseIsLookedUp:
+		w.task = start(w.bg, c.find, w.failed, w.looked)
+	case leaseIsTaken:
+		w.task = start(w.bg, c.take, w.failed, w.looked)
+	case leaseIsRenewed:
+		c.fresh = !w.at.IsZero()
+		w.task = start(w.bg, c.keep, w.renewed, w.kept)
 	}
 	return true
 }
 
-func (d *Daemon) findLease(ctx context.Context) func() {
-	var backoff backoff
-	for {
-		s, err := d.NodeLease.Find(ctx)
-		switch {
-		case err == nil:
-			return func() {
-				d.leaseTask = nil
-				d.seeLease(s)
-				if s.Held {
-					d.nodeLease.At = time.Time{} // it was found, and not renewed
-				}
-			}
-		case ctx.Err() != nil:
-			return func() { d.leaseTask = nil }
-		case unreachable(err):
-			d.post(ctx, func() { d.apiDown(err) })
-		default:
-			d.Log.Error().Err(err).Msg("looking up the node lease failed; tries again")
-		}
-		backoff.wait(ctx, err)
+func (w *leaseWorker) wanted(s decided) leaseTask {
+	if s.node == nil {
+		w.forget("")
+		return leaseRests
+	}
+	if s.node.uid != w.uid {
+		w.forget(s.node.uid)
+	}
+	if s.phase() == api.PhaseQueued && w.state == decide.ClaimNone && w.asked != s.record.DrainKey() {
+		w.asked, w.state = s.record.DrainKey(), decide.ClaimUnknown // medik8s may have come since
+	}
+	again := s.step.Asks != 0 && !w.clock.now().Before(w.at.Add(leasePause))
+	switch {
+	case s.step.Do == decide.DoRelease || !s.obeyed:
+		return leaseRests
+	case s.step.Do == decide.DoClaim && s.step.Claim == nodeLeaseClaim:
+		return leaseIsTaken
+	case w.state == decide.ClaimHeld && !w.dryRun && needsLease(s.phase()):
+		return leaseIsRenewed
+	case w.state == decide.ClaimUnknown,
+		w.state == decide.ClaimLost && dependsOnLease(s),
+		(w.state == decide.ClaimAnothers || w.state == decide.ClaimNone && w.required) && again:
+		return leaseIsLookedUp
+	default:
+		return leaseRests
 	}
 }
 
-// keepLease renews the lease until ctx ends or the lease is lost. fresh: it was
-// taken just now.
-func (d *Daemon) keepLease(ctx context.Context, fresh bool) func() {
-	var backoff backoff
+// dependsOnLease says whether what follows depends on how a node lease that was lost stands
+// now, and nothing else finds that out. During the pause after a failed attempt nothing does.
+func dependsOnLease(s decided) bool {
+	p := s.phase()
+	return p == api.PhaseIdle || p == api.PhaseQueued || p == api.PhaseHalted || p == api.PhaseWaiting && s.step.Reason == api.ReasonQueued
+}
+
+// needsLease says whether the node lease is kept up in a phase. A node that has halted
+// waits for people, or for those who take care of nodes when the lease has lapsed.
+func needsLease(p api.Phase) bool {
+	return p == api.PhaseQueued || p == api.PhaseDraining || p == api.PhaseRebooting || p == api.PhaseVerifying
+}
+
+func (w *leaseWorker) forget(uid types.UID) {
+	w.uid, w.state, w.at, w.note = uid, decide.ClaimUnknown, time.Time{}, ""
+}
+
+func (w *leaseWorker) failed(err error) {
+	if unreachable(err) {
+		w.reach.see(err)
+		return
+	}
+	w.log.Error().Err(err).Msg("the node lease could not be read or taken; retrying")
+}
+
+// looked notes how the node lease stands.
+func (w *leaseWorker) looked(f leaseFound, cancelled bool) {
+	w.task = nil
+	if f.err != nil {
+		if w.does == leaseIsTaken && cancelled {
+			w.forget(w.uid) // it may have been taken
+		}
+		return
+	}
+	was := w.state
+	w.state, w.at, w.note = decide.ClaimFree, w.clock.now(), ""
+	switch s := f.status; {
+	case s.Held:
+		w.state = decide.ClaimHeld
+		if was != decide.ClaimHeld {
+			w.log.Info().Msg("the node lease is held")
+		}
+		if w.does == leaseIsLookedUp {
+			w.at = time.Time{} // it was found, and not renewed
+		}
+	case s.Foreign != "":
+		w.state, w.note = decide.ClaimAnothers, s.Foreign
+	case s.Unavailable != "":
+		w.state, w.note = decide.ClaimNone, s.Unavailable
+		if w.told != s.Unavailable {
+			w.told = s.Unavailable
+			w.log.Info().Str("why", s.Unavailable).Bool("required", w.required).Msg("no node lease is available")
+		}
+	}
+}
+
+func (w *leaseWorker) renewed(err error) {
+	switch {
+	case err != nil:
+		w.log.Warn().Err(err).Msg("renewing the node lease failed; retrying")
+	case w.state == decide.ClaimHeld:
+		w.at = w.clock.now()
+	}
+}
+
+func (w *leaseWorker) kept(err error, _ bool) {
+	w.task = nil
+	if errors.Is(err, lock.ErrLost) {
+		w.lose(err)
+	}
+}
+
+// lose notes that the node lease was taken away.
+func (w *leaseWorker) lose(err error) {
+	if w.state != decide.ClaimHeld {
+		return
+	}
+	w.state, w.at, w.note = decide.ClaimLost, w.clock.now(), err.Error()
+	w.log.Warn().Err(err).Str("reason", string(api.ReasonNodeLeaseLost)).Msg("the node lease was taken away")
+}
+
+// released notes that the node lease is nobody's.
+func (w *leaseWorker) released() { w.state, w.at, w.note = decide.ClaimFree, w.clock.now(), "" }
+
+func (w *leaseWorker) facts(f *decide.Facts) {
+	if w.leases != nil {
+		f.Claims = append(f.Claims, decide.Claim{ClaimKind: nodeLeaseKind, State: w.state, Title: "node lease", Note: w.note, At: w.at})
+	}
+}
+
+// freeVerdict is closed while another has the node lease.
+func (w *leaseWorker) freeVerdict() gate.Verdict {
+	switch {
+	case w.leases == nil:
+	case w.state == decide.ClaimAnothers:
+		return gate.Verdict{State: gate.Closed, Why: w.note, Until: w.at.Add(leasePause)}
+	case w.state == decide.ClaimUnknown || w.state == decide.ClaimLost:
+		return gate.Verdict{} // it is looked up
+	}
+	return gate.Verdict{State: gate.Open}
+}
+
+// thereVerdict is closed while the node lease is required and cannot be had.
+func (w *leaseWorker) thereVerdict() gate.Verdict {
+	return verdictOf("the node lease is required but not available: "+w.note, w.required && w.state == decide.ClaimNone)
+}
+
+// leaseClient asks for the node lease, in the background.
+type leaseClient struct {
+	leases NodeLeaser
+	uid    types.UID
+	dryRun bool
+	fresh  bool // it was renewed just now
+}
+
+type leaseFound struct {
+	status nodelease.Status
+	err    error
+}
+
+func (c leaseClient) find(ctx context.Context, failed func(error)) leaseFound {
+	return c.until(ctx, failed, c.leases.Find)
+}
+
+// take takes the node lease. A dry run takes what is free in its mind.
+func (c leaseClient) take(ctx context.Context, failed func(error)) leaseFound {
+	if c.dryRun {
+		f := c.find(ctx, failed)
+		f.status.Held = f.status == nodelease.Status{}
+		return f
+	}
+	return c.until(ctx, failed, func(ctx context.Context) (nodelease.Status, error) { return c.leases.Take(ctx, c.uid) })
+}
+
+func (c leaseClient) until(ctx context.Context, failed func(error), ask func(context.Context) (nodelease.Status, error)) leaseFound {
+	var pauses backoff.Pauses
 	for {
-		if fresh {
-			t := time.NewTimer(d.NodeLease.RenewEvery())
+		s, err := ask(ctx)
+		if err == nil || ctx.Err() != nil {
+			return leaseFound{s, err}
+		}
+		failed(err)
+		pauses.Wait(ctx, err)
+	}
+}
+
+// keep renews the lease until ctx ends or the lease is lost.
+func (c leaseClient) keep(ctx context.Context, said func(error)) error {
+	var pauses backoff.Pauses
+	for {
+		if c.fresh {
+			t := time.NewTimer(c.leases.RenewEvery())
 			select {
 			case <-t.C:
 			case <-ctx.Done():
 				t.Stop()
-				return func() { d.leaseTask = nil }
+				return nil
 			}
 		}
-		err := d.NodeLease.Renew(ctx)
-		switch {
-		case err == nil:
-			fresh = true
-			backoff.reset()
-			d.post(ctx, func() {
-				if d.nodeLease.State == decide.LeaseHeld {
-					d.nodeLease.At = d.now()
-				}
-			})
-		case ctx.Err() != nil:
-			return func() { d.leaseTask = nil }
-		case errors.Is(err, nodelease.ErrLost):
-			return func() {
-				d.leaseTask = nil
-				d.loseLease(err)
-			}
-		default:
-			fresh = false
-			d.Log.Warn().Err(err).Msg("tries again to renew the node lease")
-			backoff.wait(ctx, err)
+		err := c.leases.Renew(ctx)
+		if ctx.Err() != nil || errors.Is(err, lock.ErrLost) {
+			return err
 		}
+		said(err)
+		if c.fresh = err == nil; c.fresh {
+			pauses.Reset()
+			continue
+		}
+		pauses.Wait(ctx, err)
 	}
-}
-
-func (d *Daemon) loseLease(err error) {
-	if d.nodeLease.State == decide.LeaseHeld {
-		d.nodeLease = decide.NodeLease{State: decide.LeaseLost, At: d.now(), Why: err.Error()}
-		d.Log.Warn().Err(err).Str("reason", string(decide.NodeLeaseLost)).Msg("the node lease was taken away")
-	}
-}
-
-// seeLease notes how the node lease stands.
-func (d *Daemon) seeLease(s nodelease.Status) {
-	was := d.nodeLease
-	d.nodeLease = decide.NodeLease{State: decide.LeaseFree, At: d.now()}
-	switch {
-	case s.Held:
-		d.nodeLease.State = decide.LeaseHeld
-		if was.State != decide.LeaseHeld {
-			d.Log.Info().Msg("holds the node lease")
-		}
-	case s.Foreign != "":
-		d.nodeLease.State, d.nodeLease.Why = decide.LeaseForeign, s.Foreign
-	case s.Unavailable != "":
-		d.nodeLease.State, d.nodeLease.Why = decide.LeaseUnavailable, s.Unavailable
-		if d.leaseTold != s.Unavailable {
-			d.leaseTold = s.Unavailable
-			d.Log.Info().Str("why", s.Unavailable).Str("mode", string(d.Policy.NodeLease)).Msg("there is no node lease to be had")
-		}
-	}
-}
-
-// take takes the node lease, or only looks at it. A dry run takes what is free in
-// its mind.
-func (d *Daemon) take(step decide.Step) {
-	uid := d.node.uid
-	d.step(step, func(ctx context.Context) (func(), error) {
-		ask := func() (nodelease.Status, error) { return d.NodeLease.Take(ctx, uid) }
-		if step.Do == decide.Look || d.DryRun {
-			ask = func() (nodelease.Status, error) { return d.NodeLease.Find(ctx) }
-		}
-		s, err := ask()
-		if err != nil {
-			return nil, fmt.Errorf("%s the node lease: %w", step.Do, err)
-		}
-		if d.DryRun && step.Do == decide.Take && s == (nodelease.Status{}) {
-			s.Held = true
-		}
-		return func() { d.seeLease(s) }, nil
-	})
-}
-
-// release gives up the node lease and the slot, whichever is held. A lease that
-// cannot be given up lapses; the slot does not, and is waited for.
-func (d *Daemon) release(step decide.Step) {
-	lease, slot, name := d.nodeLease.State == decide.LeaseHeld, d.slot.State == decide.SlotHeld, d.slot.Name
-	zone, way := zoneOf(d.Same, d.node.labels), d.giveWay()
-	d.step(step, func(ctx context.Context) (func(), error) {
-		if lease {
-			if err := d.NodeLease.Release(ctx); unreachable(err) {
-				return nil, err
-			} else if err != nil {
-				d.Log.Warn().Err(err).Msg("the node lease cannot be given up; it will lapse")
-			}
-		}
-		if slot {
-			next := lock.Line{Nodes: []string{way, d.NodeName}, At: d.now()} // and back
-			if way == "" {
-				next = d.line(ctx, zone)
-			}
-			if err := d.Lock.Release(ctx, next); err != nil {
-				return nil, fmt.Errorf("release the slot %s: %w", name, err)
-			}
-		}
-		return func() {
-			if slot {
-				d.slot = decide.Slot{State: decide.SlotNone}
-			}
-			if way != "" {
-				d.gaveWay[way] = d.now()
-			}
-			if lease {
-				d.nodeLease = decide.NodeLease{State: decide.LeaseFree, At: d.now()}
-			}
-			before := d.told
-			d.tell(step)
-			d.told = before // what the node waits for has been told, and goes on
-		}, nil
-	})
 }

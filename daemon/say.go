@@ -2,84 +2,83 @@ package daemon
 
 import (
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
 )
 
-// troubles are the reasons that somebody should look at: Warning Events, and a
-// log line at level warn.
-var troubles = []decide.Reason{
-	decide.Blocked, decide.SlotLost, decide.NodeLeaseLost, decide.CordonLost, decide.DrainBlocked, decide.DrainTimedOut, decide.HookFailed,
-	decide.RebootFailed, decide.RebootOverdue, decide.Unhealthy, decide.RecordTooNew, decide.RecordInvalid,
-	decide.APIUnreachable,
+// voice is what people have been told.
+type voice struct {
+	status string      // systemd's status
+	told   decide.Step // in the log and as an Event
 }
-
-// progress are the reasons whose later messages say nothing new to people.
-var progress = []decide.Reason{decide.InQueue, decide.DrainStarted, decide.RebootOrdered, decide.VerifyStarted}
 
 // say brings what people see of the daemon itself up to date: systemd's status,
 // the metrics, and, when a lasting state begins, the log and an Event.
-func (d *Daemon) say(step decide.Step) {
+func (d *Daemon) say(s decided) {
+	step := s.step
 	text := fmt.Sprintf("%s: %s", step.Reason, step.Message)
 	if step.Detail != "" {
 		text += " (" + step.Detail + ")"
 	}
-	if d.apiErr != nil && step.Reason != decide.APIUnreachable {
-		text = fmt.Sprintf("%s: %v; meanwhile %s", decide.APIUnreachable, d.apiErr, text)
+	if d.reach.err != nil && step.Reason != api.ReasonAPIUnreachable {
+		text = fmt.Sprintf("%s: %v; meanwhile %s", api.ReasonAPIUnreachable, d.reach.err, text)
 	}
-	if text != d.reported {
-		d.reported = text
-		d.Status(text)
-		d.Log.Debug().Str("status", text).Msg("status")
+	if text != d.voice.status {
+		d.voice.status = text
+		d.cfg.Status(text)
+		d.cfg.Log.Debug().Str("status", text).Msg("status")
 	}
-	d.Metrics.observe(d, step)
-
-	switch step.Do {
-	case decide.Wait, decide.Acquire, decide.Evict, decide.Count, decide.Hook:
-	default:
-		return // told when it is done
+	d.cfg.Metrics.observe(d.seen(s))
+	if !step.Do.Lasts() || step.Silent || d.steps.busy {
+		return // told when it is done, or not at all
 	}
-	quiet := slices.Contains(progress, step.Reason) || step.Do == decide.Count // the names change with each reboot
-	if d.busy || step.Reason == d.told.Reason && (step.Message == d.told.Message || quiet) {
+	if step.Reason == d.voice.told.Reason && step.Reason.Info().Quiet {
 		return
 	}
+	d.tellOnce(step)
+}
+
+// tellOnce tells what has not just been told.
+func (d *Daemon) tellOnce(step decide.Step) {
+	if told := d.voice.told; step.Reason != told.Reason || step.Message != told.Message {
+		d.tell(step)
+	}
+}
+
+// mention tells something in passing: what the node waits for has been told, and lasts.
+func (d *Daemon) mention(step decide.Step) {
+	before := d.voice.told
 	d.tell(step)
+	d.voice.told = before
 }
 
 // tell says once, in the log and as an Event, what has been done or what has
 // begun.
 func (d *Daemon) tell(step decide.Step) {
-	d.told = step
-	trouble := slices.Contains(troubles, step.Reason)
-	line := d.Log.Info()
-	if trouble {
-		line = d.Log.Warn()
+	d.voice.told = step
+	warning := step.Reason.Info().Warning
+	line := d.cfg.Log.Info()
+	if warning {
+		line = d.cfg.Log.Warn()
 	}
-	line = line.Str("reason", string(step.Reason)).Str("phase", string(d.phase()))
+	line = line.Str("reason", string(step.Reason)).Str("phase", string(phaseOf(d.node.record)))
 	if step.Detail != "" {
 		line = line.Str("detail", step.Detail)
 	}
-	if d.record != nil {
-		line = line.Str("operation", d.record.ID)
+	if d.node.record != nil {
+		line = line.Str("operation", d.node.record.ID)
 	}
 	line.Msg(step.Message)
 
-	if step.Reason == decide.NotRequired || d.node == nil || d.DryRun {
+	if step.Reason == api.ReasonNotRequired || d.node.view == nil || d.cfg.DryRun {
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if trouble {
+	if warning {
 		kind = corev1.EventTypeWarning
 	}
 	d.events.add(kind, step.Reason, step.Message)
-}
-
-func (d *Daemon) phase() decide.Phase {
-	if d.record == nil {
-		return decide.Idle
-	}
-	return d.record.Phase
 }

@@ -3,36 +3,79 @@ package daemon
 import (
 	"context"
 
+	"github.com/rs/zerolog"
+
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/reboot"
 )
 
-// keepShutdownWatch has logind asked what it knows of shutdowns, while there is an
-// operation that it matters to.
-func (d *Daemon) keepShutdownWatch() {
-	wanted := d.record != nil && d.recordErr == nil && d.record.Phase != decide.Verifying
-	switch {
-	case wanted && d.shutdownTask == nil:
-		d.shutdown = decide.Shutdown{Pending: true}
-		d.shutdownTask = d.begin(watchShutdown, func(ctx context.Context) func() {
-			d.WatchShutdown(ctx, func(s reboot.Shutdown, err error) {
-				d.post(ctx, func() { d.seeShutdown(s, err) })
-			})
-			return func() { d.shutdownTask, d.shutdown = nil, decide.Shutdown{} }
-		})
-	case !wanted && d.shutdownTask != nil:
-		d.shutdownTask.cancel()
-	}
+// shutdownWorker knows what logind knows of shutdowns of the machine, while there is an
+// operation, or one is asked for, that it matters to.
+type shutdownWorker struct {
+	bg      *background
+	watcher shutdownWatcher
+	log     zerolog.Logger
+
+	task      *task
+	seen      decide.Shutdown
+	inhibited string // who inhibits a shutdown, and why; "": nobody
+	dark      bool   // logind could not be asked, and the log says so
+	ours      bool   // an order to reboot is on record
 }
 
-func (d *Daemon) seeShutdown(s reboot.Shutdown, err error) {
-	was := d.shutdown
-	d.shutdown = decide.Shutdown{Known: err == nil, Inhibited: s.Inhibited, Kind: s.Kind, At: s.At, Preparing: s.Preparing}
+func newShutdownWorker(c Config, bg *background) *shutdownWorker {
+	return &shutdownWorker{bg: bg, watcher: shutdownWatcher{c.WatchShutdown}, log: c.Log, seen: decide.Shutdown{Pending: true}}
+}
+
+func (w *shutdownWorker) follow(s decided) bool {
+	p := s.phase()
+	wanted := s.obeyed && s.node != nil && (p != api.PhaseIdle || s.step.Asks != 0 || s.step.Do == decide.DoRelease)
+	w.ours = s.record != nil && s.record.Order != nil
 	switch {
-	case err != nil && !d.shutdownDark:
-		d.Log.Warn().Err(err).Msg("logind cannot be asked what inhibits a reboot and what is scheduled; goes on without")
-	case err == nil && s.Kind != "" && s.Kind != was.Kind && (d.record == nil || d.record.Order == nil):
-		d.Log.Warn().Str("kind", s.Kind).Time("at", s.At).Msg("somebody has scheduled a shutdown of this machine")
+	case wanted && w.task == nil:
+		w.seen, w.inhibited = decide.Shutdown{Pending: true}, ""
+		w.task = start(w.bg, w.watcher.run, w.see, func(struct{}, bool) { w.task, w.seen, w.inhibited = nil, decide.Shutdown{}, "" })
+	case !wanted && w.task != nil:
+		w.task.cancel()
 	}
-	d.shutdownDark = err != nil
+	return true
+}
+
+func (w *shutdownWorker) see(n shutdownNews) {
+	was := w.seen
+	w.seen = decide.Shutdown{Known: n.err == nil, Kind: n.shutdown.Kind, At: n.shutdown.At, Preparing: n.shutdown.Preparing}
+	w.inhibited = n.shutdown.Inhibited
+	switch {
+	case n.err != nil && !w.dark:
+		w.log.Warn().Err(n.err).Msg("cannot ask logind for inhibitors and scheduled shutdowns; continuing without them")
+	case n.err == nil && n.shutdown.Kind != "" && n.shutdown.Kind != was.Kind && !w.ours:
+		w.log.Warn().Str("kind", n.shutdown.Kind).Time("at", n.shutdown.At).Msg("somebody has scheduled a shutdown of this machine")
+	}
+	w.dark = n.err != nil
+}
+
+func (w *shutdownWorker) facts(f *decide.Facts) { f.Shutdown = w.seen }
+
+func (w *shutdownWorker) verdict() gate.Verdict {
+	if w.task == nil || w.seen.Pending {
+		return gate.Verdict{} // it is not asked, or has not answered yet
+	}
+	return verdictOf("a reboot is inhibited by "+w.inhibited, w.inhibited != "")
+}
+
+// shutdownWatcher watches, in the background.
+type shutdownWatcher struct {
+	watch func(ctx context.Context, seen func(reboot.Shutdown, error))
+}
+
+type shutdownNews struct {
+	shutdown reboot.Shutdown
+	err      error
+}
+
+func (w shutdownWatcher) run(ctx context.Context, say func(shutdownNews)) struct{} {
+	w.watch(ctx, func(s reboot.Shutdown, err error) { say(shutdownNews{s, err}) })
+	return struct{}{}
 }

@@ -13,8 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"rebootd.dev/daemon/decide"
-	"rebootd.dev/lock"
+	"rebootd.dev/daemon/api"
 )
 
 // queueAPI has Nodes, and counts what is asked.
@@ -48,13 +47,6 @@ func (a *queueAPI) ListNodeMetadata(context.Context, metav1.ListOptions) (*metav
 	return out, nil
 }
 
-type queueLock struct {
-	Locker
-	line lock.Line
-}
-
-func (l *queueLock) Line() lock.Line { return l.line }
-
 // A line is passed on, after a look at the one Node that is next, as long as that is
 // any good; else it is put together anew.
 func TestLineIsPassedOn(t *testing.T) {
@@ -62,7 +54,7 @@ func TestLineIsPassedOn(t *testing.T) {
 	queued := func(name, zone string, change ...func(*metav1.PartialObjectMetadata)) *metav1.PartialObjectMetadata {
 		n := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{"zone": zone},
-			Annotations: map[string]string{OperationAnnotation: fmt.Sprintf(`{"v":1,"id":"x","phase":"Queued","since":%q,"bootID":"b","requested":%q,"lock":"l"}`, since.Format(time.RFC3339), since.Format(time.RFC3339))},
+			Annotations: map[string]string{api.OperationAnnotation: fmt.Sprintf(`{"v":1,"id":"x","phase":"Queued","since":%q,"bootID":"b","requested":%q,"lock":"l"}`, since.Format(time.RFC3339), since.Format(time.RFC3339))},
 		}}
 		since = since.Add(time.Second) // in the order of the list
 		for _, f := range change {
@@ -70,11 +62,11 @@ func TestLineIsPassedOn(t *testing.T) {
 		}
 		return n
 	}
-	held := func(n *metav1.PartialObjectMetadata) { n.Annotations[HoldAnnotation] = "" }
+	held := func(n *metav1.PartialObjectMetadata) { n.Annotations[api.HoldAnnotation] = "" }
 	deleted := func(n *metav1.PartialObjectMetadata) { n.DeletionTimestamp = new(metav1.Now()) }
 	in := func(phase string) func(*metav1.PartialObjectMetadata) {
 		return func(n *metav1.PartialObjectMetadata) {
-			n.Annotations[OperationAnnotation] = strings.Replace(n.Annotations[OperationAnnotation], "Queued", phase, 1)
+			n.Annotations[api.OperationAnnotation] = strings.Replace(n.Annotations[api.OperationAnnotation], "Queued", phase, 1)
 		}
 	}
 	const fresh = time.Minute
@@ -108,23 +100,26 @@ func TestLineIsPassedOn(t *testing.T) {
 		"another zone's turn":        {nodes: []*metav1.PartialObjectMetadata{queued("c", "2")}, line: "b c", turn: "b", age: fresh, want: "c", wantTurn: "c", gets: 2},
 		"a turn in a new line":       {nodes: []*metav1.PartialObjectMetadata{queued("c", "2"), queued("d", "1", in("Draining"))}, age: fresh, want: "c", wantTurn: "c", lists: 1},
 		"halted, so nobody waits": {nodes: []*metav1.PartialObjectMetadata{queued("c", "2"), queued("d", "1", in("Halted"), func(n *metav1.PartialObjectMetadata) {
-			n.Annotations[OperationAnnotation] = strings.Replace(n.Annotations[OperationAnnotation], "{", `{"failure":{"reason":"Unhealthy","message":""},`, 1)
+			n.Annotations[api.OperationAnnotation] = strings.Replace(n.Annotations[api.OperationAnnotation], "{", `{"failure":{"reason":"Unhealthy","message":""},`, 1)
 		}, held)}, age: fresh, want: "c", lists: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			api := &queueAPI{nodes: map[string]*metav1.PartialObjectMetadata{}, down: c.down}
+			nodes := &queueAPI{nodes: map[string]*metav1.PartialObjectMetadata{}, down: c.down}
 			for _, n := range c.nodes {
-				api.nodes[n.Name] = n
+				nodes.nodes[n.Name] = n
 			}
-			d := &Daemon{Config: Config{NodeName: "self", Same: "zone", Policy: decide.Policy{Lock: "l"}, API: api, Log: zerolog.Nop()}, start: time.Now()}
-			had := lock.Line{Nodes: strings.Fields(c.line), Turn: strings.Fields(c.turn), At: d.now().Add(-c.age)}
-			d.Lock = &queueLock{line: had}
-			got := d.line(t.Context(), "zone=1")
+			clock := newClock()
+			had := api.Line{Nodes: strings.Fields(c.line), Turn: strings.Fields(c.turn), At: clock.now().Add(-c.age)}
+			who := succession{
+				api: nodes, node: "self", lock: "l", same: "zone", clock: clock, log: zerolog.Nop(),
+				line: func() api.Line { return had },
+			}
+			got := who.next(t.Context(), "zone=1")
 			if s := strings.Join(got.Nodes, " "); s != c.want || strings.Join(got.Turn, " ") != c.wantTurn {
 				t.Errorf("%q, the turn of %q; want %q and %q", s, got.Turn, c.want, c.wantTurn)
 			}
-			if api.gets != c.gets || api.lists != c.lists {
-				t.Errorf("by %d gets and %d lists, want %d and %d", api.gets, api.lists, c.gets, c.lists)
+			if nodes.gets != c.gets || nodes.lists != c.lists {
+				t.Errorf("by %d gets and %d lists, want %d and %d", nodes.gets, nodes.lists, c.gets, c.lists)
 			}
 			if c.lists == 0 && !got.At.Equal(had.At) {
 				t.Error("a line that is passed on is none the younger")

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rebootd.dev/daemon/api"
 )
 
 // Numbers of objects may be anything that fits into them.
@@ -20,7 +22,7 @@ func TestGraceOutOfBounds(t *testing.T) {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "p"}}
 		p.Spec.TerminationGracePeriodSeconds = &grace
 		timing := testTiming
-		timing.deadline = at(600)
+		timing.limit = 600 * time.Second
 		c := newCore(timing, t0)
 		c.list([]podInfo{viewer{}.info(p)}, t0)
 		refusal := judge(budgetError("The disruption budget web needs 2 healthy pods and has 2 currently", 0))
@@ -55,14 +57,14 @@ func TestDeletedWithAGraceOutOfBounds(t *testing.T) {
 		when := metav1.NewTime(t0.Add(time.Second * time.Duration(grace))) // as the API server does
 		p.DeletionTimestamp = &when
 		timing := testTiming
-		timing.deadline = at(600)
+		timing.limit = 600 * time.Second
 		c := newCore(timing, t0)
 		c.list([]podInfo{viewer{}.info(p)}, t0)
-		if d := c.why(c.pods["p"], at(1)); d.reason != Terminating {
+		if d := c.diagnose(c.pods["p"], at(1)); d.reason != api.PodTerminating {
 			t.Errorf("grace %d: told as %+v", grace, d)
 		}
 		rs := c.due(at(1))
-		if long := grace > 600 || when.After(timing.deadline); long && (len(rs) != 1 || !rs[0].remove || rs[0].grace != 599) {
+		if long := grace > 600 || when.After(at(600)); long && (len(rs) != 1 || !rs[0].remove || rs[0].grace != 599) {
 			t.Errorf("grace %d: asks %+v, want a deletion with 599 s", grace, rs)
 		} else if !long && len(rs) != 0 {
 			t.Errorf("grace %d: asks %+v", grace, rs)
@@ -98,11 +100,11 @@ func TestClock(t *testing.T) {
 	for in, want := range map[time.Duration]string{
 		0: "12:00:00 UTC", time.Hour: "13:00:00 UTC", 20 * time.Hour: "2026-05-05 08:00:00 UTC", -48 * time.Hour: "2026-05-02 12:00:00 UTC",
 	} {
-		if got := clock(t0.Add(in), t0); got != want {
+		if got := timeOfDay(t0.Add(in), t0); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
-	if got := clock(never, t0); !strings.Contains(got, "UTC") {
+	if got := timeOfDay(never, t0); !strings.Contains(got, "UTC") {
 		t.Error(got)
 	}
 }

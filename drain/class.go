@@ -9,25 +9,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rebootd.dev/daemon/api"
 )
 
-// What people may say of a pod to rebootd, by annotation.
-const (
-	// OrderAnnotation is an integer: pods of a lower one go first, and the next
-	// only when those are gone. Without it a pod has 0.
-	OrderAnnotation = "rebootd.dev/drain-order"
-	// DrainAnnotation is "skip", for a pod that is neither evicted nor waited for,
-	// or "wait-completed", for one that is to end by itself.
-	DrainAnnotation = "rebootd.dev/drain"
-)
-
-// The words of others for the same.
+// The labels and annotations of other programs with the same meaning.
 const (
 	clusterAPILabel       = "cluster.x-k8s.io/drain"
 	karpenterAnnotation   = "karpenter.sh/do-not-disrupt"
 	autoscalerAnnotation  = "cluster-autoscaler.kubernetes.io/safe-to-evict"
-	skipValue             = "skip"
-	waitValue             = "wait-completed"
 	systemPriorityPrefix  = "system-"
 	systemPriorityPostfix = "-critical"
 )
@@ -50,61 +40,67 @@ const (
 	controlPath      // without them, API calls fail
 )
 
+// note is why a pod has its outcome: a word of the vocabulary and the sentence for it.
+// The zero value says that there is nothing to say.
+type note struct {
+	reason  api.PodReason
+	message string
+}
+
 // class is how a drain treats a pod.
 type class struct {
-	never string // why it is never evicted, "" if it is
+	skip note // why it is never evicted; zero if it is
 	rank
-	hold      Reason // why it is waited for instead of evicted, "" if it is not
-	holdWord  string
-	holdEnds  time.Time // zero: by no word of its own
-	ignored   string    // what is said of it and makes no sense
-	ignoredOf string
+	wait      api.PodReason // why it is waited for instead of evicted, "" if it is not
+	waitWhy   string
+	waitEnds  time.Time // by the API server's clock; zero: it says no time
+	invalid   string    // a value of an annotation that is not valid, and is ignored
+	invalidIn string
 }
 
 func (v viewer) classify(p *corev1.Pod, owner *metav1.OwnerReference) class {
 	var c class
 	c.tier = tierOf(p)
-	if s, ok := p.Annotations[OrderAnnotation]; ok {
+	if s, ok := p.Annotations[api.PodOrderAnnotation]; ok {
 		n, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil {
-			c.ignored, c.ignoredOf = s, OrderAnnotation
+			c.invalid, c.invalidIn = s, api.PodOrderAnnotation
 		} else {
 			c.order = n
 		}
 	}
 	_, mirror := p.Annotations[corev1.MirrorPodAnnotationKey]
-	word, wordOf := p.Annotations[DrainAnnotation], DrainAnnotation
+	word, wordOf := p.Annotations[api.PodDrainAnnotation], api.PodDrainAnnotation
 	if word == "" {
 		word, wordOf = p.Labels[clusterAPILabel], clusterAPILabel
 	}
 	switch {
 	case mirror || owner != nil && owner.Kind == "Node" && owner.APIVersion == "v1":
-		c.never = "static pod"
+		c.skip = note{api.PodStaticPod, "is a static pod"}
 	case owner != nil && owner.Kind == "DaemonSet" && strings.HasPrefix(owner.APIVersion, "apps/"):
-		c.never = "pod of the DaemonSet " + owner.Name
+		c.skip = note{api.PodDaemonSetPod, "is a pod of the DaemonSet " + owner.Name}
 	case v.self != "" && p.UID == v.self:
-		c.never = "rebootd itself"
-	case word == skipValue:
-		c.never = wordOf + ": " + skipValue
-	case word == waitValue:
-		c.hold, c.holdWord = AwaitingCompletion, wordOf+": "+waitValue
-	case word != "" && wordOf == DrainAnnotation:
-		c.ignored, c.ignoredOf = word, DrainAnnotation
+		c.skip = note{api.PodRebootdPod, "is rebootd's own pod"}
+	case word == api.PodDrainSkip:
+		c.skip = note{api.PodSkipRequested, "is marked " + wordOf + ": " + api.PodDrainSkip}
+	case word == api.PodDrainWait:
+		c.wait, c.waitWhy = api.PodAwaitingCompletion, wordOf+": "+api.PodDrainWait
+	case word != "" && wordOf == api.PodDrainAnnotation:
+		c.invalid, c.invalidIn = word, api.PodDrainAnnotation
 	}
-	if c.never == "" && c.hold == "" {
+	if c.skip == (note{}) && c.wait == "" {
 		c.protect(p, v.waitForJobs && owner != nil && owner.Kind == "Job")
 	}
 	return c
 }
 
-// protect heeds what other programs are told of a pod: that it is not to be
-// disturbed.
+// protect has a pod waited for that other programs are told not to disrupt.
 func (c *class) protect(p *corev1.Pod, waitForJob bool) {
 	if s, ok := p.Annotations[karpenterAnnotation]; ok {
 		d, err := time.ParseDuration(s)
 		switch {
 		case s == "true":
-			c.hold, c.holdWord = Protected, karpenterAnnotation
+			c.wait, c.waitWhy = api.PodProtected, karpenterAnnotation
 			return
 		case err == nil && d > 0:
 			// A duration counts from the pod's start.
@@ -112,23 +108,23 @@ func (c *class) protect(p *corev1.Pod, waitForJob bool) {
 			if p.Status.StartTime != nil {
 				start = p.Status.StartTime.Time
 			}
-			c.hold, c.holdEnds = Protected, start.Add(d)
-			c.holdWord = fmt.Sprintf("%s: %s", karpenterAnnotation, d)
+			c.wait, c.waitEnds = api.PodProtected, start.Add(d)
+			c.waitWhy = fmt.Sprintf("%s: %s", karpenterAnnotation, d)
 			return
 		}
 	}
 	switch {
 	case p.Annotations[autoscalerAnnotation] == "false":
-		c.hold, c.holdWord = Protected, autoscalerAnnotation+": false"
+		c.wait, c.waitWhy = api.PodProtected, autoscalerAnnotation+": false"
 	case waitForJob:
-		c.hold, c.holdWord = AwaitingCompletion, "pod of a Job"
+		c.wait, c.waitWhy = api.PodAwaitingCompletion, "pod of a Job"
 	}
 }
 
-// tierOf puts those pods last without which evictions, or the start of their
-// replacements, may fail: what the API server calls, or is reached through. RBAC
-// that could look up webhooks' Services would show every Service there is, so
-// they are known by what they are called.
+// tierOf puts those pods last without which evictions, or the start of replacements,
+// may fail: what the API server calls, or is reached through. To look up the Services of
+// webhooks rebootd would need permission to read every Service, so such pods are
+// recognized by their names.
 func tierOf(p *corev1.Pod) tier {
 	if isControlPath(p) {
 		return controlPath

@@ -2,52 +2,52 @@ package drain
 
 import (
 	"fmt"
-	"math"
-	"strings"
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
-// podState is where a pod of the set stands.
+// podState is how far the eviction of a pod has come.
 type podState int
 
 const (
 	pending     podState = iota // is to be evicted, at retryAt at the earliest
-	evicting                    // asked for, no answer yet
-	terminating                 // on its way out
+	evicting                    // its eviction or deletion was sent, and is not answered yet
+	terminating                 // its eviction was accepted, or it is being deleted
 	done                        // has an outcome, and is not in the set
 )
 
 // tracked is one pod that was seen on the node.
 type tracked struct {
 	podInfo
-	state   podState
-	outcome Outcome
-	note    string // why this outcome
-	to      string // the node of its replacement
-	before  bool   // it was being deleted already when it was first seen
+	state         podState
+	outcome       api.Outcome
+	note          note   // why this outcome
+	movedTo       string // the node of its replacement
+	deletedBefore bool   // it was being deleted already when it was first seen
 
-	first     time.Time // seen
-	end       time.Time // of state done
-	asked     time.Time // accepted eviction or deletion
-	retryAt   time.Time
-	tries     int       // in a row without a word about when to try again
-	cameBack  bool      // perhaps: it was created after an eviction here
-	sent      bool      // it was asked to go
-	doubted   bool      // called gone by an answer, and by neither list nor event
-	doubtedAt time.Time // since when
-	wrongly   int       // how often an answer called it gone and it was there
-	pretended bool      // done, in a dry run: it is there
-	pressed   bool      // the deadline leaves it no more than its grace
-	forced    bool      // was deleted, whatever its budget says
-	cut       int64     // the grace in seconds that the deadline has left it; 0: its own
-	block     verdict   // the last answer that was no
-	blocked   time.Time // since when, without an eviction in between
+	firstSeen        time.Time
+	endedAt          time.Time // when it came to state done
+	acceptedAt       time.Time // when its eviction or deletion was accepted
+	retryAt          time.Time
+	tries            int  // in a row whose answers did not say when to retry
+	cameBack         bool // perhaps: it was created after an eviction here
+	requested        bool // its eviction or deletion was sent at least once
+	unconfirmed      bool // gone according to an answer, and to neither list nor event
+	unconfirmedSince time.Time
+	contradictions   int       // how often an answer called it gone while it was there
+	dryRunDone       bool      // done in a dry run: it is still there
+	dueByDeadline    bool      // its grace period has to begin now to end by the deadline
+	forced           bool      // it was deleted, whatever its budget says
+	shortenedTo      int64     // the grace period in seconds that the deadline has left it; 0: its own
+	refusal          verdict   // the last answer that refused its eviction
+	refusedSince     time.Time // the first such answer since its eviction was last accepted
 }
 
-// request is an eviction or deletion that the core wants made.
+// request is an eviction or deletion that is to be sent.
 type request struct {
 	pod    podInfo
 	remove bool  // delete it, whatever budgets say
@@ -57,56 +57,62 @@ type request struct {
 // timing is what the core is told about time.
 type timing struct {
 	minWait    time.Duration
-	since      time.Time     // when the drain began, perhaps before a restart
-	completion time.Duration // how long pods are waited for that are to end by themselves; 0: for ever
-	deadline   time.Time     // by when every pod's grace must be over, by force; zero: none
+	ran        time.Duration // what the drain's clock shows when it starts: how long earlier runs took
+	limit      time.Duration // on that clock, by when every pod's grace must be over, by force; 0: never
+	completion time.Duration // on that clock, until when pods are left to finish by themselves; 0: for ever
 	jitter     func(time.Duration) time.Duration
 }
 
 // core is the drain's state machine. Time is an argument; nothing here waits or
-// asks.
+// sends.
 type core struct {
 	timing
-	started time.Time
-	listed  bool // a whole list was seen
-	blind   bool // the last list failed: nobody knows what has come since
+	apiClock   apiClock
+	started    time.Time // this run
+	clockStart time.Time // when the drain's clock stood at zero; zero: it has not started
+	deadline   time.Time // when the drain's clock reaches the limit; zero: there is none
+	listed     bool      // a complete list was seen
+	blind      bool      // the last list failed: pods that came since are not known
 
-	pods         map[types.UID]*tracked
-	order        []*tracked                               // as they came
-	owners       map[string]*comings                      // by what pods are counted by, groups
-	budgets      map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
-	watched      map[string]bool                          // namespaces all of whose budgets are known
-	siblings     map[string]siblings                      // by namespace/name of their budget
-	moves        map[moveKey]map[types.UID]candidate
-	contradicted int       // how often an answer called a pod gone that was there
-	quiet        time.Time // until then one may come in place of a pod that had come back
-	inFlight     int
-	problems     []string // that are to be told once
+	pods           map[types.UID]*tracked
+	order          []*tracked                               // as they came
+	counts         map[string]*ownerCounts                  // by what pods are counted by, groups
+	budgets        map[string]*policyv1.PodDisruptionBudget // by namespace/name, while watched
+	watched        map[string]bool                          // namespaces all of whose budgets are known
+	siblings       map[string]siblings                      // by namespace/name of their budget
+	moves          map[moveKey]map[types.UID]candidate
+	contradictions int       // of all pods
+	quietUntil     time.Time // until then, a pod that had returned may return again
+	inFlight       int
+	problems       []string // to be reported once
 }
 
 const (
-	// maxInFlight bounds the evictions that are out at a time.
+	// maxInFlight bounds the requests that are not answered yet.
 	maxInFlight = 32
-	// acceptedRetry is the first pause before an eviction that was accepted and
-	// yet did not lead to a deletion is asked for again.
+	// acceptedRetry is the first pause before an eviction is retried that was accepted
+	// and did not lead to a deletion.
 	acceptedRetry = 30 * time.Second
-	// budgetRace is the first pause after an answer that a change of the budget
-	// has overtaken.
+	// budgetRace is the first pause when the budget has changed while the answer was
+	// on its way.
 	budgetRace = 50 * time.Millisecond
 )
 
 func newCore(t timing, now time.Time) *core {
 	return &core{
 		timing: t, started: now,
-		pods: map[types.UID]*tracked{}, owners: map[string]*comings{},
+		pods: map[types.UID]*tracked{}, counts: map[string]*ownerCounts{},
 		budgets: map[string]*policyv1.PodDisruptionBudget{}, siblings: map[string]siblings{}, watched: map[string]bool{},
 		moves: map[moveKey]map[types.UID]candidate{},
 	}
 }
 
-// list takes in a whole list of the node's pods. What was there and is not in it
-// is gone, whether or not its deletion was seen.
+// list takes in a complete list of the node's pods. A pod that is known and not in it is
+// gone, whether or not its deletion was seen.
 func (c *core) list(pods []podInfo, now time.Time) {
+	if !c.listed {
+		c.startClock(now)
+	}
 	there := make(map[types.UID]bool, len(pods))
 	var unknown []podInfo
 	for _, p := range pods {
@@ -122,7 +128,7 @@ func (c *core) list(pods []podInfo, now time.Time) {
 			c.gone(t.uid, nil, now)
 		}
 	}
-	for _, p := range unknown { // after those that they may have come in place of
+	for _, p := range unknown { // after those that they may replace
 		c.seen(p, now)
 	}
 	c.listed, c.blind = true, false
@@ -133,65 +139,65 @@ func (c *core) seen(p podInfo, now time.Time) {
 	t := c.pods[p.uid]
 	isNew := t == nil
 	if isNew {
-		t = &tracked{podInfo: p, first: now, retryAt: now}
-		t.before = p.deleting()
+		t = &tracked{podInfo: p, firstSeen: now, retryAt: now}
+		t.deletedBefore = p.deleting()
 		c.pods[p.uid] = t
 		c.order = append(c.order, t)
 		c.arrived(t, now)
 	} else {
-		skipped := t.state == done && t.outcome == Skipped && t.never != ""
+		skipped := t.state == done && t.outcome == api.OutcomeSkipped && t.skip != note{}
 		t.podInfo = p
-		if skipped && t.never == "" && !p.ended { // nothing says so any more
-			t.state, t.outcome, t.note, t.retryAt, t.before = pending, "", "", now, p.deleting()
+		if skipped && t.skip == (note{}) && !p.ended { // it is no longer to be skipped
+			t.state, t.outcome, t.note, t.retryAt, t.deletedBefore = pending, "", note{}, now, p.deleting()
 			c.arrived(t, now)
 		}
-		if (t.doubted || t.state == done && t.outcome != Skipped && !t.pretended) && !p.ended {
-			c.isThere(t, now)
+		if (t.unconfirmed || t.state == done && t.outcome != api.OutcomeSkipped && !t.dryRunDone) && !p.ended {
+			c.stillThere(t, now)
 		}
 	}
 	if p.deleting() {
-		c.goes(t, now)
+		c.countDeparture(t, now)
 	}
 	if t.state == done {
 		return
 	}
 	switch {
 	case p.ended && isNew && !p.deleting():
-		c.finish(t, Skipped, "its containers have ended", now)
+		c.finish(t, api.OutcomeSkipped, note{api.PodCompleted, "has finished"}, now)
 	case p.ended:
 		c.left(t, now)
 	case p.deleting() && t.state != evicting:
 		t.state = terminating
 	default:
-		c.spare(t, now)
+		c.skipIfRequested(t, now)
 	}
 }
 
-// spare lets a pod stay that is to be skipped by what was said of it since it came, if
-// it is not on its way out already.
-func (c *core) spare(t *tracked, now time.Time) {
-	if t.state == pending && t.never != "" && !t.deleting() {
-		c.finish(t, Skipped, t.never, now)
+// skipIfRequested skips a pod that was marked so after it had come, unless it is already
+// leaving.
+func (c *core) skipIfRequested(t *tracked, now time.Time) {
+	if t.state == pending && t.skip != (note{}) && !t.deleting() {
+		c.finish(t, api.OutcomeSkipped, t.skip, now)
 	}
 }
 
-// arrived decides whether a pod that is new here is in the set at all, and from when
-// on it may be asked to go.
+// arrived decides whether a new pod is in the set at all, and when it may be evicted at
+// the earliest.
 func (c *core) arrived(t *tracked, now time.Time) {
-	if t.ignored != "" {
-		c.problems = append(c.problems, fmt.Sprintf("pod %s: %q makes no sense as %s; ignores it", t, t.ignored, t.ignoredOf))
+	if t.invalid != "" {
+		c.problems = append(c.problems, fmt.Sprintf("pod %s: %q is not a valid value of the annotation %s; ignoring it", t, t.invalid, t.invalidIn))
 	}
 	switch {
-	case t.never != "":
-		c.finish(t, Skipped, t.never, now)
+	case t.skip != (note{}):
+		c.finish(t, api.OutcomeSkipped, t.skip, now)
 	case t.ended:
-	case c.comes(t, now):
-		c.finish(t, Skipped, string(Returning)+": pods like it keep coming to the cordoned node", now)
+	case c.countArrival(t, now):
+		c.finish(t, api.OutcomeSkipped, note{api.PodReturning, "pods like it keep returning to the cordoned node"}, now)
 	}
 }
 
-// gone takes in that a pod is not on the node any more; last is how it was at the
-// end, nil if that is not known.
+// gone takes in that a pod is no longer on the node; last is how it was at the end, nil if
+// that is not known.
 func (c *core) gone(uid types.UID, last *podInfo, now time.Time) {
 	t := c.pods[uid]
 	if t == nil {
@@ -200,137 +206,143 @@ func (c *core) gone(uid types.UID, last *podInfo, now time.Time) {
 	if last != nil {
 		t.podInfo = *last
 	}
-	c.goes(t, now)
-	t.doubted = false
+	c.countDeparture(t, now)
+	t.unconfirmed = false
 	if t.state == done {
-		return // a skipped pod stays skipped: it was not ours to move
+		return // a skipped pod stays skipped: it was not for the drain to move
 	}
 	c.left(t, now)
 }
 
 // left gives a pod that has left the node its outcome.
 func (c *core) left(t *tracked, now time.Time) {
-	outcome, note := Drained, ""
+	outcome, why := api.OutcomeDrained, note{}
 	switch {
 	case t.forced:
-		outcome = ForceStopped
-		if t.cut > 0 {
-			note = "its grace period was cut to end by the drain's deadline"
-		}
-	case t.to != "":
-		outcome = Relocated
-	case t.asked.IsZero() && t.ended && !t.deleting():
-		note = "its containers ended by themselves"
-	case t.asked.IsZero() && t.before:
-		note = "it was being deleted already"
-	case t.asked.IsZero() && t.disrupted != "":
-		note = "somebody else ended it: " + t.disrupted
-	case t.asked.IsZero():
-		note = "somebody else deleted it"
-	case t.cut > 0:
-		note = "its grace period was cut to end by the drain's deadline"
+		outcome = api.OutcomeForceStopped
+		why = t.shortened()
+	case t.movedTo != "":
+		outcome = api.OutcomeRelocated
+	case t.acceptedAt.IsZero() && t.ended && !t.deleting():
+		why = note{api.PodCompleted, "finished by itself"}
+	case t.acceptedAt.IsZero() && t.deletedBefore:
+		why = note{api.PodDeletedByOthers, "was already being deleted when the drain began"}
+	case t.acceptedAt.IsZero() && t.disrupted != "":
+		why = note{api.PodDeletedByOthers, "was ended by another client (" + t.disrupted + ")"}
+	case t.acceptedAt.IsZero():
+		why = note{api.PodDeletedByOthers, "was deleted by another client"}
+	default:
+		why = t.shortened()
 	}
 	if t.cameBack {
-		c.quiet = now.Add(returnPause)
+		c.quietUntil = now.Add(returnPause)
 	}
-	c.finish(t, outcome, note, now)
+	c.finish(t, outcome, why, now)
 	c.match()
 }
 
-func (c *core) finish(t *tracked, o Outcome, note string, now time.Time) {
+// shortened is the note of a pod that was left less than its own grace period.
+func (t *tracked) shortened() note {
+	if t.shortenedTo == 0 {
+		return note{}
+	}
+	return note{api.PodGraceShortened, fmt.Sprintf("its grace period was shortened to %d s to end within the drain timeout", t.shortenedTo)}
+}
+
+func (c *core) finish(t *tracked, o api.Outcome, why note, now time.Time) {
 	if t.state == evicting {
 		c.inFlight--
 	}
-	t.state, t.outcome, t.note, t.end, t.doubted = done, o, note, now, false
+	t.state, t.outcome, t.note, t.endedAt, t.unconfirmed = done, o, why, now, false
 }
 
 // answered takes in the answer to a request.
 func (c *core) answered(r request, v verdict, now time.Time) {
 	t := c.pods[r.pod.uid]
 	if t == nil || t.state != evicting {
-		return // gone meanwhile: finish has counted it
+		return // gone meanwhile: finish has counted the request
 	}
 	c.inFlight--
 	t.state = pending
 	switch {
 	case v.accepted:
-		if t.block.reason != "" {
+		if t.refusal.reason != "" {
 			t.tries = 0
 		}
-		t.state, t.asked, t.block, t.blocked = terminating, now, verdict{}, time.Time{}
+		t.state, t.acceptedAt, t.refusal, t.refusedSince = terminating, now, verdict{}, time.Time{}
 		t.forced = t.forced || r.remove
-		t.cut = r.grace
+		t.shortenedTo = r.grace
 		first := acceptedRetry
-		if t.pressed {
+		if t.dueByDeadline {
 			first = patientRetry
 		}
-		t.retryAt = now.Add(c.spread(first, lastRetry, t))
+		t.retryAt = now.Add(c.nextPause(first, lastRetry, t))
 		return
 	case v.gone:
-		if t.wrongly > 0 { // it is not believed once more
-			t.retryAt = c.afterWrongly(t, now)
+		if t.contradictions > 0 { // such an answer was wrong before
+			t.retryAt = c.retryContradicted(t, now)
 		} else {
-			if t.asked.IsZero() {
-				t.asked = now // whose doing it was, the answer does not say
+			if t.acceptedAt.IsZero() {
+				t.acceptedAt = now // the answer does not say who deleted it
 			}
 			c.left(t, now)
 		}
-		t.pretended, t.doubted, t.doubtedAt = v.pretended, !v.pretended, now
-		t.block = verdict{reason: APIOverloaded, message: oneLine("the API server answers that it is gone, and lists it as being there: " + v.message)}
-		if t.blocked.IsZero() {
-			t.blocked = now
+		t.dryRunDone, t.unconfirmed, t.unconfirmedSince = v.dryRun, !v.dryRun, now
+		t.refusal = verdict{reason: api.PodAPIOverloaded, message: oneLine("the API server answers that the pod does not exist, but lists it: " + v.message)}
+		if t.refusedSince.IsZero() {
+			t.refusedSince = now
 		}
 		return
 	}
-	t.block = v
-	if t.blocked.IsZero() {
-		t.blocked = now
+	t.refusal = v
+	if t.refusedSince.IsZero() {
+		t.refusedSince = now
 	}
 	switch b := c.budgetOf(t); {
-	case t.pressed && !r.remove:
+	case t.dueByDeadline && !r.remove:
 		t.retryAt = now // by deletion
-	case t.pressed:
-		t.retryAt = now.Add(c.spread(unansweredRetry, unreachableRetry, t))
-	case v.soon:
-		t.retryAt = now.Add(c.spread(v.after, slowRetry, t))
-	case v.after > 0 && (b != nil && b.Status.DisruptionsAllowed > 0 || b == nil && v.budget != "" && c.watched[t.namespace]):
-		// The budget has changed while the answer was on its way, or what we know of
-		// it is older than the answer.
-		t.retryAt = now.Add(min(v.after, growing(budgetRace, 3*t.tries)))
+	case t.dueByDeadline:
+		t.retryAt = now.Add(c.nextPause(unansweredRetry, unreachableRetry, t))
+	case v.exact:
+		t.retryAt = now.Add(c.nextPause(v.retryAfter, slowRetry, t))
+	case v.retryAfter > 0 && (b != nil && b.Status.DisruptionsAllowed > 0 || b == nil && v.budget != "" && c.watched[t.namespace]):
+		// The budget has changed while the answer was on its way, or the watch is
+		// behind the answer.
+		t.retryAt = now.Add(min(v.retryAfter, backoff(budgetRace, 3*t.tries)))
 		t.tries++
-	case v.after > 0:
-		t.retryAt = now.Add(v.after + c.jitter(v.after/4))
+	case v.retryAfter > 0:
+		t.retryAt = now.Add(v.retryAfter + c.jitter(v.retryAfter/4))
 		t.tries = 0
 	default:
-		t.retryAt = now.Add(c.spread(v.first, v.most, t))
+		t.retryAt = now.Add(c.nextPause(v.firstPause, v.longestPause, t))
 	}
 	if t.deleting() {
 		t.state = terminating
 	}
-	c.spare(t, now)
+	c.skipIfRequested(t, now)
 }
 
-// spread is the next of t's growing pauses, with some chance in it.
-func (c *core) spread(first, most time.Duration, t *tracked) time.Duration {
+// nextPause is the next of t's growing pauses, with jitter.
+func (c *core) nextPause(first, most time.Duration, t *tracked) time.Duration {
 	t.tries++
-	return c.pause(first, most, t.tries-1)
+	return c.jittered(first, most, t.tries-1)
 }
 
-func (c *core) pause(first, most time.Duration, tries int) time.Duration {
-	d := min(most, growing(first, tries))
+func (c *core) jittered(first, most time.Duration, tries int) time.Duration {
+	d := min(most, backoff(first, tries))
 	return d + c.jitter(d/4)
 }
 
 // lastRetry is the longest of any growing pauses.
 const lastRetry = 10 * time.Minute
 
-// growing doubles first with each try, up to lastRetry.
-func growing(first time.Duration, tries int) time.Duration {
+// backoff doubles first with each try, up to lastRetry.
+func backoff(first time.Duration, tries int) time.Duration {
 	return min(lastRetry, first<<min(tries, 16))
 }
 
-// open is how many pods are in the set.
-func (c *core) open() (n int) {
+// remaining is how many pods are in the set.
+func (c *core) remaining() (n int) {
 	for _, t := range c.order {
 		if t.state != done {
 			n++
@@ -339,83 +351,14 @@ func (c *core) open() (n int) {
 	return n
 }
 
-// quietAt is from when on no more pods are waited for that may come.
-func (c *core) quietAt() time.Time { return later(c.started.Add(c.minWait), c.quiet) }
+// quietAt is from when on the drain does not wait for further pods to come.
+func (c *core) quietAt() time.Time { return later(c.started.Add(c.minWait), c.quietUntil) }
 
-// drained says whether, by what is known, the node is empty and has been
-// cordoned for long enough.
+// drained says whether, as far as is known, the node is empty and has been cordoned
+// for long enough.
 func (c *core) drained(now time.Time) bool {
 	if !c.listed || c.blind || now.Before(c.quietAt()) {
 		return false
 	}
-	return c.open() == 0
-}
-
-// budgetOf is the budget that blocks a pod, nil if it is not known.
-func (c *core) budgetOf(t *tracked) *policyv1.PodDisruptionBudget {
-	if t.block.budget == "" {
-		return nil
-	}
-	return c.budgets[t.namespace+"/"+t.block.budget]
-}
-
-// allBudgets takes in which budgets a namespace has; nil: nobody looks any more. One
-// that was deleted before anybody looked is blocking nothing.
-func (c *core) allBudgets(namespace string, there map[string]bool, now time.Time) {
-	c.watched[namespace] = there != nil
-	if there == nil {
-		return
-	}
-	for key := range c.budgets {
-		if ns, name, _ := strings.Cut(key, "/"); ns == namespace && !there[name] {
-			c.budget(namespace, name, nil, now)
-		}
-	}
-	for _, t := range c.order {
-		if t.state == pending && t.namespace == namespace && t.block.budget != "" && !there[t.block.budget] {
-			t.retryAt = now
-		}
-	}
-}
-
-// budget takes in a budget as it is now; nil: it is gone. The pods that it blocks
-// are tried at once, as many as it allows now.
-func (c *core) budget(namespace, name string, b *policyv1.PodDisruptionBudget, now time.Time) {
-	key := namespace + "/" + name
-	news := b == nil || c.budgets[key] == nil
-	allowed := math.MaxInt
-	if b == nil {
-		delete(c.budgets, key)
-		delete(c.siblings, key)
-	} else {
-		c.budgets[key] = b
-		allowed = int(b.Status.DisruptionsAllowed)
-	}
-	for _, t := range c.order {
-		if t.state != pending || t.namespace != namespace || t.block.reason == "" {
-			continue
-		}
-		switch {
-		case t.block.reason == MultipleBudgets:
-			if news {
-				t.retryAt = now
-			}
-		case (t.block.budget == name || t.block.budget == "" && t.block.reason == BudgetExhausted) && allowed > 0:
-			allowed--
-			t.retryAt = now
-		}
-	}
-}
-
-// blockedNamespaces are those whose budgets have to be watched.
-func (c *core) blockedNamespaces() map[string]bool {
-	out := map[string]bool{}
-	for _, t := range c.order {
-		if t.state == pending || t.state == evicting {
-			if t.block.budget != "" || t.block.reason == BudgetExhausted || t.block.reason == MultipleBudgets {
-				out[t.namespace] = true
-			}
-		}
-	}
-	return out
+	return c.remaining() == 0
 }

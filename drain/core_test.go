@@ -1,23 +1,16 @@
 package drain
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
 var t0 = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
@@ -32,14 +25,14 @@ func testCore(pods ...podInfo) *core {
 	return c
 }
 
-var testTiming = timing{minWait: 5 * time.Second, since: t0, jitter: noJitter}
+var testTiming = timing{minWait: 5 * time.Second, jitter: noJitter}
 
 func pod(name string, uid types.UID) podInfo {
 	return podInfo{uid: uid, namespace: "ns", name: name, owner: "ReplicaSet rs", grace: 30 * time.Second}
 }
 
 func deleting(p podInfo, until time.Time) podInfo {
-	p.deletedAt = until
+	p.graceEnds = until
 	return p
 }
 
@@ -59,129 +52,6 @@ func budgetError(message string, retryAfter int32) error {
 	return refused(429, metav1.StatusReasonTooManyRequests, "Cannot evict pod as it would violate the pod's disruption budget.", &metav1.StatusDetails{
 		RetryAfterSeconds: retryAfter, Causes: []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause, Message: message}},
 	})
-}
-
-// Each answer of the eviction API means what it should.
-func TestAnswers(t *testing.T) {
-	gr := schema.GroupResource{Resource: "pods"}
-	for name, c := range map[string]struct {
-		err  error
-		want verdict
-	}{
-		"accepted":  {nil, verdict{accepted: true, code: "201"}},
-		"not found": {apierrors.NewNotFound(gr, "x"), verdict{gone: true, code: "404", message: `pods "x" not found`}},
-		"another pod has the name": {
-			apierrors.NewConflict(gr, "x", fmt.Errorf("Precondition failed: UID in precondition: a, UID in object meta: b")),
-			verdict{gone: true, code: "409", message: `Operation cannot be fulfilled on pods "x": Precondition failed: UID in precondition: a, UID in object meta: b`},
-		},
-		"another conflict": {
-			apierrors.NewConflict(gr, "x", fmt.Errorf("try again")),
-			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "409", message: `Operation cannot be fulfilled on pods "x": try again`},
-		},
-		"budget": {
-			budgetError("The disruption budget web needs 5 healthy pods and has 5 currently", 0),
-			verdict{reason: BudgetExhausted, budget: "web", after: slowRetry, code: "429", message: "The disruption budget web needs 5 healthy pods and has 5 currently"},
-		},
-		"budget that is behind": {
-			budgetError("The disruption budget web is still being processed by the server.", 10),
-			verdict{reason: BudgetExhausted, budget: "web", after: 10 * time.Second, soon: true, code: "429", message: "The disruption budget web is still being processed by the server."},
-		},
-		"overloaded": {
-			apierrors.NewTooManyRequests("too many requests, please try again later", 7),
-			verdict{reason: APIOverloaded, after: 7 * time.Second, soon: true, code: "429", message: "too many requests, please try again later"},
-		},
-		"webhook by 429": {
-			refused(429, metav1.StatusReasonTooManyRequests, "VMI is not live-migratable", nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "429", message: "VMI is not live-migratable"},
-		},
-		"webhook by 403": {
-			refused(403, metav1.StatusReasonForbidden, `admission webhook "w" denied the request: no`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "403", message: `admission webhook "w" denied the request: no`},
-		},
-		"a virtual machine that moves": {
-			refused(429, metav1.StatusReasonTooManyRequests, `admission webhook "v" denied the request: Eviction triggered evacuation of VMI "ns/vm"`, nil),
-			verdict{reason: Relocating, first: patientRetry, most: slowRetry, code: "429", message: `admission webhook "v" denied the request: Eviction triggered evacuation of VMI "ns/vm"`},
-		},
-		"a budget out of its bounds": {
-			refused(403, metav1.StatusReasonForbidden, "pdb disruption allowed is negative", &metav1.StatusDetails{Kind: "poddisruptionbudget", Name: "web"}),
-			verdict{reason: BudgetExhausted, budget: "web", after: slowRetry, code: "403", message: "pdb disruption allowed is negative"},
-		},
-		"forbidden": {
-			refused(403, metav1.StatusReasonForbidden, `User "x" cannot create resource "pods/eviction"`, nil),
-			verdict{reason: Forbidden, after: slowRetry, code: "403", message: `User "x" cannot create resource "pods/eviction"`},
-		},
-		"namespace terminating": {
-			refused(403, metav1.StatusReasonForbidden, "being terminated", &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: "NamespaceTerminating"}}}),
-			verdict{reason: NamespaceTerminating, first: patientRetry, most: slowRetry, code: "403", message: "being terminated"},
-		},
-		"two budgets": {
-			refused(500, metav1.StatusReasonInternalError, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.", nil),
-			verdict{reason: MultipleBudgets, after: slowRetry, code: "500", message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."},
-		},
-		"broken webhook": {
-			refused(500, metav1.StatusReasonInternalError, `failed calling webhook "w"`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "500", message: `failed calling webhook "w"`},
-		},
-		"a pod that has just been bound": {
-			refused(403, metav1.StatusReasonForbidden, `pods "x" is forbidden: node n can only evict pods with spec.nodeName set to itself`, nil),
-			verdict{reason: APIOverloaded, first: unansweredRetry, most: slowRetry, code: "403", message: `the API server does not know yet that the pod is on this node: pods "x" is forbidden: node n can only evict pods with spec.nodeName set to itself`},
-		},
-		"an API server that has just begun": {
-			refused(403, metav1.StatusReasonForbidden, `pods "x" is forbidden: not yet ready to handle request`, nil),
-			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "403", message: `pods "x" is forbidden: not yet ready to handle request`},
-		},
-		"webhook by 404": {
-			refused(404, metav1.StatusReasonNotFound, `admission webhook "w" denied the request: no spare`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "404", message: `admission webhook "w" denied the request: no spare`},
-		},
-		"webhook by 409": {
-			refused(409, metav1.StatusReasonConflict, `admission webhook "w" denied the request: the UID in the precondition`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "409", message: `admission webhook "w" denied the request: the UID in the precondition`},
-		},
-		"webhook that asks for patience": {
-			refused(429, metav1.StatusReasonTooManyRequests, `admission webhook "w" denied the request: busy`, &metav1.StatusDetails{RetryAfterSeconds: 20}),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, after: 20 * time.Second, soon: true, code: "429", message: `admission webhook "w" denied the request: busy`},
-		},
-		"webhook without dry runs": {
-			refused(400, metav1.StatusReasonBadRequest, `admission webhook "w" does not support dry run`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "400", message: `admission webhook "w" does not support dry run`},
-		},
-		"policy by 422": {
-			refused(422, metav1.StatusReasonInvalid, `pods "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not before noon`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "422", message: `pods "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not before noon`},
-		},
-		"policy without a binding": {
-			refused(403, metav1.StatusReasonForbidden, `pods "x" is forbidden: policy "p" denied request: failed to configure policy: no such kind`, nil),
-			verdict{reason: WebhookDenied, first: patientRetry, most: slowRetry, code: "403", message: `pods "x" is forbidden: policy "p" denied request: failed to configure policy: no such kind`},
-		},
-		"another conflict, of a UID by its name": {
-			apierrors.NewConflict(gr, "UID", fmt.Errorf("try again")),
-			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "409", message: `Operation cannot be fulfilled on pods "UID": try again`},
-		},
-		"another pod has the name, by the eviction": {
-			apierrors.NewConflict(gr, "x", fmt.Errorf("the UID in the precondition (a) does not match the UID in record (b). The object might have been deleted and then recreated")),
-			verdict{gone: true, code: "409", message: `Operation cannot be fulfilled on pods "x": the UID in the precondition (a) does not match the UID in record (b). The object might have been deleted and then recreated`},
-		},
-		"a token that has run out": {
-			refused(401, metav1.StatusReasonUnauthorized, "Unauthorized", nil),
-			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "401", message: "the API server does not accept rebootd's credentials: Unauthorized"},
-		},
-		"a request that is not understood": {
-			refused(400, metav1.StatusReasonBadRequest, "not a Eviction object", nil),
-			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, code: "400", message: "not a Eviction object"},
-		},
-		"a budget that others change all the time": {
-			refused(504, metav1.StatusReasonTimeout, `couldn't update PodDisruptionBudget "web" due to conflicts`, &metav1.StatusDetails{RetryAfterSeconds: 10}),
-			verdict{reason: APIOverloaded, first: failedRetry, most: slowRetry, after: 10 * time.Second, soon: true, code: "504", message: `couldn't update PodDisruptionBudget "web" due to conflicts`},
-		},
-		"no answer": {fmt.Errorf("connection refused"), verdict{reason: APIOverloaded, first: unansweredRetry, most: unreachableRetry, code: "error", message: "no answer: connection refused"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := judge(c.err); got != c.want {
-				t.Errorf("judged\n%+v, want\n%+v", got, c.want)
-			}
-		})
-	}
 }
 
 // A pod is asked once, leaves the set when it is gone, and the node is drained
@@ -213,7 +83,7 @@ func TestEvictedAndGone(t *testing.T) {
 func TestMissedDeletion(t *testing.T) {
 	c := testCore(pod("a", "1"), pod("b", "2"))
 	c.list([]podInfo{pod("b", "2")}, at(1))
-	if c.pods["1"].outcome != Drained || c.pods["2"].state == done {
+	if c.pods["1"].outcome != api.OutcomeDrained || c.pods["2"].state == done {
 		t.Errorf("%+v %+v", c.pods["1"], c.pods["2"])
 	}
 }
@@ -334,7 +204,7 @@ func TestPodThatTheAPIServerDoesNotKnowYet(t *testing.T) {
 		t.Errorf("tells people after 5 s: %+v", p.Blocked)
 	}
 	p := c.progress("op", at(60), time.Time{})
-	if len(p.Blocked) != 1 || p.Blocked[0].Reason != APIOverloaded || strings.Contains(p.Summary, "needs a person") || !strings.Contains(p.Summary, "does not know yet") {
+	if len(p.Blocked) != 1 || p.Blocked[0].Reason != api.PodAPIOverloaded || strings.Contains(p.Summary, "needs manual action") || !strings.Contains(p.Summary, "does not know yet") {
 		t.Errorf("tells %q", p.Summary)
 	}
 }
@@ -396,11 +266,11 @@ func TestBudgetThatContradictsItself(t *testing.T) {
 func TestExplain(t *testing.T) {
 	for name, c := range map[string]struct {
 		allowed, current, desired, expected int32
-		want                                Reason
+		want                                api.PodReason
 	}{
-		"all healthy, none may go": {0, 3, 3, 3, BudgetNeverAllows},
-		"siblings are not healthy": {0, 1, 2, 3, UnhealthySiblings},
-		"used up":                  {0, 2, 2, 3, BudgetExhausted},
+		"all healthy, none may go": {0, 3, 3, 3, api.PodBudgetNeverAllows},
+		"siblings are not healthy": {0, 1, 2, 3, api.PodUnhealthySiblings},
+		"used up":                  {0, 2, 2, 3, api.PodBudgetExhausted},
 	} {
 		b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
 		b.Status = policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: c.allowed, CurrentHealthy: c.current, DesiredHealthy: c.desired, ExpectedPods: c.expected}
@@ -424,223 +294,19 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// The report keeps to its size, its totals are complete, and what went wrong
-// stays longest.
-func TestReportIsCut(t *testing.T) {
-	r := &Report{V: 1, ID: "op", Started: t0, Totals: map[Outcome]int{Drained: 1990, Failed: 10}}
-	for i := range 2000 {
-		o := Drained
-		if i%200 == 0 {
-			o = Failed
-		}
-		r.Pods = append(r.Pods, PodReport{Namespace: "namespace", Name: fmt.Sprintf("a-pod-with-a-name-%d", i), UID: types.UID(fmt.Sprint(i)), Outcome: o, Reason: "why"})
-	}
-	data, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := ParseReport(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	failed := 0
-	for _, p := range got.Pods {
-		if p.Outcome == Failed {
-			failed++
-		}
-	}
-	if len(data) > MaxReport || len(data) < MaxReport/2 || failed != 10 || got.Totals[Drained] != 1990 {
-		t.Errorf("%d bytes, %d failed pods, totals %v", len(data), failed, got.Totals)
-	}
-}
-
 // An interrupted drain's report goes on: what had been seen and is gone since was
 // drained.
 func TestReportOfAnInterruptedDrain(t *testing.T) {
 	c := testCore(pod("b", "2"))
 	c.gone("2", nil, at(3))
 	r := c.report("op", at(9), at(9))
-	r.inherit(&Report{V: 1, ID: "op", Started: at(-60), Pods: []PodReport{{UID: "1", Name: "a", Outcome: Failed}, {UID: "2", Name: "b", Outcome: Failed}, {UID: "3", Outcome: Skipped}}})
-	if r.Totals[Drained] != 2 || r.Totals[Skipped] != 1 || r.Totals[Failed] != 0 || len(r.Pods) != 3 || !r.Started.Equal(at(-60)) {
+	inherit(r, &api.Report{V: 1, ID: "op", Started: at(-60), Pods: []api.PodReport{{UID: "1", Name: "a", Outcome: api.OutcomeFailed}, {UID: "2", Name: "b", Outcome: api.OutcomeFailed}, {UID: "3", Outcome: api.OutcomeSkipped}}})
+	if r.Totals[api.OutcomeDrained] != 2 || r.Totals[api.OutcomeSkipped] != 1 || r.Totals[api.OutcomeFailed] != 0 || len(r.Pods) != 3 || !r.Started.Equal(at(-60)) {
 		t.Errorf("%+v", r)
 	}
 	other := c.report("op", at(9), at(9))
-	other.inherit(&Report{V: 1, ID: "another", Pods: []PodReport{{UID: "1"}}})
+	inherit(other, &api.Report{V: 1, ID: "another", Pods: []api.PodReport{{UID: "1"}}})
 	if len(other.Pods) != 1 {
 		t.Errorf("took over the pods of another operation: %+v", other)
 	}
-}
-
-// What any version has ever written every later one reads, and keeps.
-func TestReportsOfEveryVersion(t *testing.T) {
-	files, err := filepath.Glob("testdata/reports/v*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no reports: %v", err)
-	}
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := ParseReport(data)
-		if err != nil {
-			t.Errorf("%s: %v", f, err)
-			continue
-		}
-		again, err := json.Marshal(r)
-		if err != nil {
-			t.Errorf("%s: %v", f, err)
-			continue
-		}
-		var want, got any
-		if err := errors.Join(json.Unmarshal(data, &want), json.Unmarshal(again, &got)); err != nil {
-			t.Fatal(err)
-		}
-		byName := cmpopts.SortSlices(func(a, b any) bool { return fmt.Sprint(a) < fmt.Sprint(b) })
-		if diff := cmp.Diff(want, got, byName); diff != "" {
-			t.Errorf("%s, written back, has changed (-before +after):\n%s", f, diff)
-		}
-	}
-}
-
-func FuzzParseReport(f *testing.F) {
-	f.Add([]byte(`{"v":1,"id":"a","started":"2026-05-04T12:00:00Z","totals":{"drained":1},"pods":[{"namespace":"n","name":"p","uid":"u","outcome":"drained","seconds":1}],"later":{"a":1}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := ParseReport(data)
-		if err != nil {
-			return
-		}
-		again, err := json.Marshal(r)
-		if err != nil {
-			return // too large without a pod
-		}
-		if len(again) > MaxReport {
-			t.Errorf("written with %d bytes", len(again))
-		}
-		if _, err := ParseReport(again); err != nil {
-			t.Errorf("%s was written as %s: %v", data, again, err)
-		}
-	})
-}
-
-// simulated is the truth about a node's pods, of which the core learns by events
-// that may be late, lost until the next list, or come from an old list.
-type simulated struct {
-	rng   *rand.Rand
-	here  map[types.UID]podInfo
-	there map[string]types.UID // the same names, on other nodes
-	next  int
-}
-
-// A thousand interleavings: no pod of another node is ever asked to go, the node
-// is never drained while a pod is on it that has to go, and it is drained in the
-// end.
-func TestInterleavings(t *testing.T) {
-	for seed := range uint64(1000) {
-		interleave(t, seed)
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
-}
-
-func interleave(t *testing.T, seed uint64) {
-	s := &simulated{rng: rand.New(rand.NewPCG(seed, 3)), here: map[types.UID]podInfo{}, there: map[string]types.UID{}}
-	add := func(name string) podInfo {
-		s.next++
-		p := pod(name, types.UID(fmt.Sprint(s.next)))
-		p.owner = "StatefulSet " + name
-		s.here[p.uid] = p
-		return p
-	}
-	for i := range 1 + s.rng.IntN(6) {
-		add(fmt.Sprintf("db-%d", i))
-	}
-	now := t0
-	c := newCore(testTiming, now)
-	list := func() {
-		var pods []podInfo
-		for _, p := range s.here {
-			pods = append(pods, p)
-		}
-		c.list(pods, now)
-	}
-	list()
-	events := true // whether the watch works
-	var out []request
-	for step := range 4000 {
-		now = now.Add(time.Duration(s.rng.IntN(400)) * time.Millisecond)
-		quiet := step > 300
-		switch s.rng.IntN(12) {
-		case 0:
-			if !quiet {
-				events = !events
-			} else {
-				events = true
-			}
-			if events {
-				list()
-			}
-		case 1:
-			if !quiet && s.rng.IntN(10) == 0 { // a late binding
-				p := add(fmt.Sprintf("late-%d", step))
-				if events {
-					c.seen(p, now)
-				}
-			}
-		case 2, 3: // a pod that was told to end does
-			for uid, p := range s.here {
-				if p.deleting() {
-					delete(s.here, uid)
-					s.next++
-					s.there[p.name] = types.UID(fmt.Sprint("elsewhere-", s.next))
-					if events && s.rng.IntN(4) > 0 {
-						c.gone(uid, nil, now)
-					}
-					break
-				}
-			}
-		case 4:
-			if events || quiet {
-				list()
-			}
-		}
-		out = append(out, c.due(now)...)
-		if len(out) > 0 && s.rng.IntN(2) == 0 {
-			r := out[0]
-			out = out[1:]
-			if strings.HasPrefix(string(r.pod.uid), "elsewhere") {
-				t.Errorf("a pod of another node was asked to go")
-			}
-			p, ok := s.here[r.pod.uid]
-			switch {
-			case !ok:
-				c.answered(r, verdict{gone: true}, now)
-			case !quiet && s.rng.IntN(3) == 0:
-				c.answered(r, judge(budgetError("The disruption budget web needs 1 healthy pods and has 1 currently", 0)), now)
-				c.budget("ns", "web", nil, now)
-			default:
-				p.deletedAt = now.Add(p.grace)
-				s.here[r.pod.uid] = p
-				if s.rng.IntN(5) == 0 {
-					c.answered(r, judge(fmt.Errorf("the answer was lost")), now)
-				} else {
-					c.answered(r, judge(nil), now)
-				}
-				if events {
-					c.seen(p, now)
-				}
-			}
-		}
-		if c.drained(now) {
-			list() // the last look
-			if c.drained(now) {
-				if len(s.here) > 0 {
-					t.Errorf("drained with %d pods on the node", len(s.here))
-				}
-				return
-			}
-		}
-	}
-	t.Errorf("not drained in the end: %d pods left, %+v", len(s.here), c.progress("op", now, time.Time{}).Counts)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// due returns what is to be asked for now, and counts it as asked.
+// due returns the requests that are to be sent now, and counts them as sent.
 func (c *core) due(now time.Time) []request {
 	var out []request
 	turn := c.turn()
@@ -13,39 +13,39 @@ func (c *core) due(now time.Time) []request {
 		if c.inFlight >= maxInFlight {
 			break
 		}
-		c.press(t, now)
+		c.checkDeadline(t, now)
 		at, ok := c.dueAt(t, turn, now)
 		if !ok || now.Before(at) {
 			continue
 		}
 		r := request{pod: t.podInfo}
-		if left := c.graceLeft(now); t.pressed && (t.deleting() || left < int64(t.grace/time.Second)) {
+		if left := c.graceLeft(now); t.dueByDeadline && (t.deleting() || left < int64(t.grace/time.Second)) {
 			r.grace = left
 		}
-		// Even under the deadline it is asked to go within its budget first.
-		r.remove = t.pressed && (t.block.reason != "" || t.deleting() || !t.asked.IsZero())
-		t.state, t.sent, t.doubted = evicting, true, false
+		// Even when it is due by the deadline its eviction is tried once, within its budget.
+		r.remove = t.dueByDeadline && (t.refusal.reason != "" || t.deleting() || !t.acceptedAt.IsZero())
+		t.state, t.requested, t.unconfirmed = evicting, true, false
 		c.inFlight++
 		out = append(out, r)
 	}
 	return out
 }
 
-// press has a pod go, whatever its order and its budget say, from the moment at
-// which its grace period would just end by the deadline.
-func (c *core) press(t *tracked, now time.Time) {
-	if t.pressed || t.state == done || c.deadline.IsZero() || now.Before(c.pressAt(t, now)) {
+// checkDeadline has a pod go, whatever its order and its budget, from the moment at which
+// its grace period has to begin to end by the deadline.
+func (c *core) checkDeadline(t *tracked, now time.Time) {
+	if t.dueByDeadline || t.state == done || c.deadline.IsZero() || now.Before(c.dueByDeadlineAt(t, now)) {
 		return
 	}
-	t.pressed, t.tries, t.retryAt = true, 0, now
+	t.dueByDeadline, t.tries, t.retryAt = true, 0, now
 	if t.state == terminating && !t.deleting() {
-		t.retryAt = t.asked.Add(patientRetry) // its deletion may be on its way
+		t.retryAt = t.acceptedAt.Add(patientRetry) // its deletion may be on its way
 	}
 }
 
-func (c *core) pressAt(t *tracked, now time.Time) time.Time {
+func (c *core) dueByDeadlineAt(t *tracked, now time.Time) time.Time {
 	if t.deleting() {
-		if c.tooLong(t, now) {
+		if c.endsTooLate(t, now) {
 			return now
 		}
 		return never
@@ -53,10 +53,10 @@ func (c *core) pressAt(t *tracked, now time.Time) time.Time {
 	return c.deadline.Add(-t.grace)
 }
 
-// tooLong says whether the grace of a pod that is being deleted ends after the
+// endsTooLate says whether the grace of a pod that is being deleted ends after the
 // deadline. Timestamps have whole seconds.
-func (c *core) tooLong(t *tracked, now time.Time) bool {
-	return t.deletedAt.After(later(c.deadline, now).Add(2 * time.Second))
+func (c *core) endsTooLate(t *tracked, now time.Time) bool {
+	return c.apiClock.when(t.graceEnds).After(later(c.deadline, now).Add(2 * time.Second))
 }
 
 var never = time.Unix(1<<40, 0)
@@ -67,7 +67,7 @@ func (c *core) graceLeft(now time.Time) int64 {
 	return max(1, int64(c.deadline.Sub(now)/time.Second))
 }
 
-// turn is the least rank of the pods that are still there: those whose turn it is.
+// turn is the lowest rank of the pods that are still there: the one whose turn it is.
 func (c *core) turn() rank {
 	r := rank{order: math.MaxInt, tier: controlPath} // none is after it
 	for _, t := range c.order {
@@ -78,21 +78,21 @@ func (c *core) turn() rank {
 	return r
 }
 
-// dueAt is when a pod may be asked to go, if it is to be asked at all.
+// dueAt is when the eviction or deletion of a pod may be sent, if it may be at all.
 func (c *core) dueAt(t *tracked, turn rank, now time.Time) (time.Time, bool) {
 	switch {
 	case t.state == terminating && t.deleting():
-		return t.retryAt, t.pressed && c.tooLong(t, now) // only to have less time
+		return t.retryAt, t.dueByDeadline && c.endsTooLate(t, now) // only to shorten its grace period
 	case t.state == terminating:
-		return t.retryAt, true // accepted, and then nothing happened
+		return t.retryAt, true // accepted, but not deleted
 	case t.state != pending:
 		return time.Time{}, false
-	case t.pressed:
+	case t.dueByDeadline:
 		return t.retryAt, true
 	case t.rank != turn:
 		return time.Time{}, false
 	}
-	if end, held := c.heldUntil(t); held {
+	if end, held := c.waitsUntil(t); held {
 		return later(end, t.retryAt), end != never
 	}
 	return t.retryAt, true
@@ -105,24 +105,26 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// heldUntil is until when a pod is waited for instead of evicted.
-func (c *core) heldUntil(t *tracked) (time.Time, bool) {
-	if t.hold == "" {
+// waitsUntil is until when a pod is waited for instead of evicted.
+func (c *core) waitsUntil(t *tracked) (time.Time, bool) {
+	if t.wait == "" {
 		return time.Time{}, false
 	}
 	end := never
 	if c.completion > 0 {
-		end = c.since.Add(c.completion)
+		end = c.clockStart.Add(c.completion)
 	}
-	if !t.holdEnds.IsZero() && t.holdEnds.Before(end) {
-		end = t.holdEnds
+	if !t.waitEnds.IsZero() {
+		if own := c.apiClock.when(t.waitEnds); own.Before(end) {
+			end = own
+		}
 	}
 	return end, true
 }
 
-// wake is when due, drained or the text has something new to say if nothing
-// happens before; zero: never.
-func (c *core) wake(now time.Time) time.Time {
+// nextWake is when the result of due, drained or progress changes if nothing happens
+// before; zero: never.
+func (c *core) nextWake(now time.Time) time.Time {
 	at := never
 	sooner := func(t time.Time) {
 		if t.Before(at) {
@@ -140,20 +142,20 @@ func (c *core) wake(now time.Time) time.Time {
 			if due, ok := c.dueAt(t, turn, now); ok {
 				sooner(due)
 			}
-			if !c.deadline.IsZero() && !t.pressed && t.state != evicting {
-				sooner(c.pressAt(t, now))
+			if !c.deadline.IsZero() && !t.dueByDeadline && t.state != evicting {
+				sooner(c.dueByDeadlineAt(t, now))
 			}
 		}
 		if at, l := c.lookupFor(t); l.budget != "" {
 			sooner(at)
 		}
-		for _, told := range []time.Time{t.deletedAt.Add(overdueAfter), t.blocked.Add(patience), t.asked.Add(patience)} {
-			if now.Before(told) { // zero times are long past
-				sooner(told)
+		for _, notableAt := range []time.Time{c.apiClock.when(t.graceEnds).Add(overdueAfter), t.refusedSince.Add(patience), t.acceptedAt.Add(patience)} {
+			if now.Before(notableAt) { // zero times are long past
+				sooner(notableAt)
 			}
 		}
 	}
-	if left == 0 && c.listed && !c.blind { // else it is the list that is waited for
+	if left == 0 && c.listed && !c.blind { // otherwise the next list will wake it
 		sooner(c.quietAt())
 	}
 	if at == never {

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rebootd.dev/daemon/api"
 )
 
 // Whatever an API server, a webhook or a proxy answers, it is understood as
@@ -27,13 +29,13 @@ func FuzzJudge(f *testing.F) {
 		switch {
 		case v.accepted:
 			t.Errorf("a refusal is taken for consent: %+v", v)
-		case !v.gone && Meanings()[v.reason] == "":
+		case !v.gone && !v.reason.Info().Blocks:
 			t.Errorf("no reason of the vocabulary: %+v", v)
-		case v.after < 0 || v.after > slowRetry || v.first > slowRetry || v.most > slowRetry:
+		case v.retryAfter < 0 || v.retryAfter > slowRetry || v.firstPause > slowRetry || v.longestPause > slowRetry:
 			t.Errorf("tried again after too long: %+v", v)
-		case !v.gone && v.after == 0 && v.first == 0:
+		case !v.gone && v.retryAfter == 0 && v.firstPause == 0:
 			t.Errorf("tried again at once, without end: %+v", v)
-		case len(v.message) > maxWords+len("…") || strings.ContainsFunc(v.message, unicode.IsControl) || !utf8.ValidString(v.message):
+		case len(v.message) > maxMessage+len("…") || strings.ContainsFunc(v.message, unicode.IsControl) || !utf8.ValidString(v.message):
 			t.Errorf("not one short line: %q", v.message)
 		}
 	})
@@ -47,22 +49,22 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, order, word, capi, karpenter, autoscaler, app, priority string) {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Namespace: "n", Name: "p", UID: "u", Labels: map[string]string{clusterAPILabel: capi, "app": app},
-			Annotations: map[string]string{OrderAnnotation: order, DrainAnnotation: word, karpenterAnnotation: karpenter, autoscalerAnnotation: autoscaler},
+			Annotations: map[string]string{api.PodOrderAnnotation: order, api.PodDrainAnnotation: word, karpenterAnnotation: karpenter, autoscalerAnnotation: autoscaler},
 		}}
 		p.Spec.PriorityClassName = priority
 		c := viewer{}.info(p)
-		if c.never != "" && c.hold != "" {
+		if c.skip != (note{}) && c.wait != "" {
 			t.Errorf("both never evicted and waited for: %+v", c)
 		}
-		if word == skipValue && c.never == "" {
+		if word == api.PodDrainSkip && c.skip == (note{}) {
 			t.Errorf("is not skipped: %+v", c)
 		}
-		r := Report{V: reportSchema, ID: "a", Started: time.Now(), Pods: []PodReport{{Namespace: "n", Name: "p", UID: "u", Outcome: Skipped, Reason: c.never}}}
+		r := api.Report{V: api.ReportSchema, ID: "a", Started: time.Now(), Pods: []api.PodReport{{Namespace: "n", Name: "p", UID: "u", Outcome: api.OutcomeSkipped, Reason: c.skip.reason, Message: c.skip.message}}}
 		data, err := json.Marshal(&r)
 		if err != nil {
 			t.Fatalf("the report of it: %v", err)
 		}
-		if _, err := ParseReport(data); err != nil {
+		if _, err := api.ParseReport(data); err != nil {
 			t.Errorf("the report of it: %v", err)
 		}
 	})

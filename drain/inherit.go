@@ -1,88 +1,42 @@
 package drain
 
 import (
-	"encoding/base64"
-	"encoding/binary"
-	"hash/fnv"
 	"maps"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
+	"rebootd.dev/daemon/api"
 )
 
-// mark stands for the UID of a pod that was left out of a report for its size. Two
-// pods of one node have the same with a chance of one in four thousand million.
-type mark uint32
-
-func markOf(uid types.UID) mark {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(uid))
-	return mark(h.Sum32())
-}
-
-// marks are those of the pods that were left out, by outcome. In JSON they are
-// base64 of four bytes each.
-type marks map[Outcome]markList
-
-type markList []mark
-
-// MarshalText implements encoding.TextMarshaler.
-func (l markList) MarshalText() ([]byte, error) {
-	data := make([]byte, 0, 4*len(l))
-	for _, m := range l {
-		data = binary.BigEndian.AppendUint32(data, uint32(m))
-	}
-	return base64.RawStdEncoding.AppendEncode(nil, data), nil
-}
-
-// UnmarshalText implements encoding.TextUnmarshaler. What is not a list of marks
-// is none: those pods are known by the totals only.
-func (l *markList) UnmarshalText(text []byte) error {
-	*l = nil
-	data, err := base64.RawStdEncoding.DecodeString(string(text))
-	if err != nil {
-		return nil
-	}
-	for ; len(data) >= 4; data = data[4:] {
-		*l = append(*l, mark(binary.BigEndian.Uint32(data)))
-	}
-	return nil
-}
-
-// maxMarks bounds the marks of a report, to an eighth of what it may have. Of what is
-// beyond that only the totals are known.
-const maxMarks = MaxReport / 8 * 3 / 4 / 4
-
 // inherit adds to a report what an earlier, interrupted run of the same drain had
-// seen: what is not on the node any more has been drained.
-func (r *Report) inherit(earlier *Report) {
+// seen: what is no longer on the node has been drained.
+func inherit(r, earlier *api.Report) {
 	if earlier == nil || earlier.ID != r.ID {
 		return
 	}
 	r.Started = earlier.Started
-	r.unknown = maps.Clone(earlier.unknown)
-	seen := map[types.UID]bool{}
-	unclaimed := map[mark]Outcome{} // pods of this run that the earlier one may have left out
+	r.TakeUnknown(earlier)
+	seen := map[string]bool{}
+	unclaimed := map[api.Mark]api.Outcome{} // pods of this run that the earlier one may have left out
 	for _, p := range r.Pods {
 		seen[p.UID] = true
-		unclaimed[markOf(p.UID)] = p.Outcome
+		unclaimed[api.MarkOf(p.UID)] = p.Outcome
 	}
-	known := map[Outcome]int{} // of the earlier totals: whose pod is known
-	told := map[mark]bool{}
+	known := map[api.Outcome]int{} // how many of the earlier totals stand for pods that are known
+	told := map[api.Mark]bool{}
 	for _, p := range earlier.Pods {
 		known[p.Outcome]++
-		told[markOf(p.UID)] = true
-		delete(unclaimed, markOf(p.UID))
+		told[api.MarkOf(p.UID)] = true
+		delete(unclaimed, api.MarkOf(p.UID))
 		if seen[p.UID] {
 			continue
 		}
-		if p.Outcome == Failed {
-			p.Outcome, p.Reason = Drained, ""
+		if p.Outcome == api.OutcomeFailed {
+			p.Outcome, p.Reason, p.Message = api.OutcomeDrained, "", ""
 		}
 		r.Totals[p.Outcome]++
 		r.Pods = append(r.Pods, p)
 	}
-	for _, o := range slices.Sorted(maps.Keys(earlier.LeftOut)) { // a report is the same for the same facts
+	for _, o := range slices.Sorted(maps.Keys(earlier.LeftOut)) { // the same facts give the same report
 		for _, m := range earlier.LeftOut[o] {
 			if told[m] {
 				continue // a version that does not know the marks has kept them
@@ -92,19 +46,19 @@ func (r *Report) inherit(earlier *Report) {
 				delete(unclaimed, m)
 				continue
 			}
-			r.leaveOut(o, m)
+			leaveOut(r, o, m)
 		}
 	}
-	r.inheritUnknown(earlier, known, unclaimed)
+	inheritUncounted(r, earlier, known, unclaimed)
 }
 
-// inheritUnknown adds pods of which nothing is known but that the earlier report has
-// counted them: a version that did not tell more wrote it, or there were too many.
-// Those that are still here are among the pods that are left over.
-func (r *Report) inheritUnknown(earlier *Report, known map[Outcome]int, unclaimed map[mark]Outcome) {
+// inheritUncounted adds pods of which only the earlier totals are known: that report was
+// written by a version without marks, or there were too many. Those that are still here
+// are among the unclaimed ones.
+func inheritUncounted(r, earlier *api.Report, known map[api.Outcome]int, unclaimed map[api.Mark]api.Outcome) {
 	skipped, others := 0, 0
 	for _, o := range unclaimed {
-		if o == Skipped {
+		if o == api.OutcomeSkipped {
 			skipped++
 		} else {
 			others++
@@ -113,29 +67,29 @@ func (r *Report) inheritUnknown(earlier *Report, known map[Outcome]int, unclaime
 	for o, n := range earlier.Totals {
 		n = min(n, maxCount) - known[o]
 		switch o {
-		case Skipped:
+		case api.OutcomeSkipped:
 			n -= skipped
-		case Failed:
+		case api.OutcomeFailed:
 			n -= others
-			o = Drained
+			o = api.OutcomeDrained
 		}
 		r.Totals[o] += max(0, n)
 	}
 }
 
-// maxCount is more pods than a node has seen in any drain: a number in an annotation
-// is not believed beyond it.
+// maxCount is more pods than a node has in any drain. Larger numbers in an annotation
+// are not believed.
 const maxCount = 1 << 20
 
-// leaveOut counts a pod that has no place in the report. One that was still there
-// when it was left out is gone by now.
-func (r *Report) leaveOut(o Outcome, m mark) {
-	if o == Failed {
-		o = Drained
+// leaveOut counts a pod for which the earlier report had no room. One that was still
+// there then is gone by now.
+func leaveOut(r *api.Report, o api.Outcome, m api.Mark) {
+	if o == api.OutcomeFailed {
+		o = api.OutcomeDrained
 	}
 	r.Totals[o]++
 	if r.LeftOut == nil {
-		r.LeftOut = marks{}
+		r.LeftOut = api.Marks{}
 	}
 	r.LeftOut[o] = append(r.LeftOut[o], m)
 }

@@ -9,19 +9,21 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
 // written is a report as the next run of the daemon finds it on the Node.
-func written(t *testing.T, r *Report) *Report {
+func written(t *testing.T, r *api.Report) *api.Report {
 	t.Helper()
 	data, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(data) > MaxReport {
+	if len(data) > api.MaxReport {
 		t.Errorf("the report has %d bytes", len(data))
 	}
-	again, err := ParseReport(data)
+	again, err := api.ParseReport(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,15 +43,15 @@ func TestTotalsAcrossRestarts(t *testing.T) {
 					i := len(here)
 					p := pod(fmt.Sprintf("a-pod-with-a-name-of-some-length-%d-%d", n, i), types.UID(fmt.Sprintf("%08x-0000-4000-8000-%012d", rng.Uint32(), i)))
 					if rng.IntN(5) == 0 {
-						p.never = "pod of the DaemonSet agent"
+						p.skip = note{api.PodDaemonSetPod, "is a pod of the DaemonSet agent"}
 					}
 					here[p.uid] = p
 				}
-				want := map[types.UID]Outcome{}
+				want := map[types.UID]api.Outcome{}
 				for range n {
 					add()
 				}
-				var last *Report
+				var last *api.Report
 				for run := range 4 {
 					c := newCore(testTiming, t0)
 					var pods []podInfo
@@ -58,22 +60,22 @@ func TestTotalsAcrossRestarts(t *testing.T) {
 					}
 					c.list(pods, t0)
 					for uid, p := range here {
-						want[uid] = Failed
-						if p.never != "" {
-							want[uid] = Skipped
+						want[uid] = api.OutcomeFailed
+						if p.skip != (note{}) {
+							want[uid] = api.OutcomeSkipped
 						}
 					}
 					for uid, p := range here { // some go while this run sees it
-						if p.never == "" && rng.IntN(4) == 0 {
+						if p.skip == (note{}) && rng.IntN(4) == 0 {
 							c.gone(uid, nil, at(1))
 							delete(here, uid)
-							want[uid] = Drained
+							want[uid] = api.OutcomeDrained
 						}
 					}
 					r := c.report("op", at(2), time.Time{})
-					r.inherit(last)
-					totals := map[Outcome]int{}
-					for _, o := range Outcomes() {
+					inherit(r, last)
+					totals := map[api.Outcome]int{}
+					for _, o := range api.Outcomes() {
 						totals[o] = 0
 					}
 					for _, o := range want {
@@ -86,8 +88,8 @@ func TestTotalsAcrossRestarts(t *testing.T) {
 					for uid, p := range here { // and some while the daemon is away
 						if rng.IntN(6) == 0 {
 							delete(here, uid)
-							if p.never == "" {
-								want[uid] = Drained
+							if p.skip == (note{}) {
+								want[uid] = api.OutcomeDrained
 							}
 						}
 					}
@@ -103,31 +105,31 @@ func TestTotalsAcrossRestarts(t *testing.T) {
 // A report of a version that did not say whom it left out, and of one that keeps what
 // it does not know of it, are taken over with their totals.
 func TestTotalsOfAnOlderVersion(t *testing.T) {
-	r := &Report{V: 1, ID: "op", Started: t0, Totals: map[Outcome]int{Failed: 380, Skipped: 20}}
+	r := &api.Report{V: 1, ID: "op", Started: t0, Totals: map[api.Outcome]int{api.OutcomeFailed: 380, api.OutcomeSkipped: 20}}
 	for i := range 400 {
-		p := PodReport{Namespace: "ns", Name: fmt.Sprintf("a-pod-with-a-name-of-some-length-%d", i), UID: types.UID(fmt.Sprintf("%036d", i)), Outcome: Failed, Reason: "is being asked to go"}
+		p := api.PodReport{Namespace: "ns", Name: fmt.Sprintf("a-pod-with-a-name-of-some-length-%d", i), UID: fmt.Sprintf("%036d", i), Outcome: api.OutcomeFailed, Reason: api.PodEvicting, Message: "is being evicted"}
 		if i >= 380 {
-			p.Outcome = Skipped
+			p.Outcome = api.OutcomeSkipped
 		}
 		r.Pods = append(r.Pods, p)
 	}
 	whole := written(t, r)
 	older := *whole
 	older.LeftOut = nil
-	for name, earlier := range map[string]*Report{"without a word": &older, "with what it has kept": whole} {
+	for name, earlier := range map[string]*api.Report{"without a word": &older, "with what it has kept": whole} {
 		c := newCore(testTiming, t0)
 		var pods []podInfo
 		for i := 300; i < 400; i++ { // the others have gone meanwhile
-			p := pod(r.Pods[i].Name, r.Pods[i].UID)
+			p := pod(r.Pods[i].Name, types.UID(r.Pods[i].UID))
 			if i >= 380 {
-				p.never = "static pod"
+				p.skip = note{api.PodStaticPod, "is a static pod"}
 			}
 			pods = append(pods, p)
 		}
 		c.list(pods, t0)
 		got := c.report("op", at(1), time.Time{})
-		got.inherit(earlier)
-		if got.Totals[Drained] != 300 || got.Totals[Failed] != 80 || got.Totals[Skipped] != 20 {
+		inherit(got, earlier)
+		if got.Totals[api.OutcomeDrained] != 300 || got.Totals[api.OutcomeFailed] != 80 || got.Totals[api.OutcomeSkipped] != 20 {
 			t.Errorf("%s: totals %v, want 300 drained, 80 failed, 20 skipped", name, got.Totals)
 		}
 	}
@@ -135,17 +137,17 @@ func TestTotalsOfAnOlderVersion(t *testing.T) {
 	c := newCore(testTiming, t0)
 	c.list(nil, t0)
 	got := c.report("op", at(1), time.Time{})
-	got.inherit(&Report{V: 1, ID: "op", Totals: map[Outcome]int{Failed: 1}, Pods: []PodReport{{UID: "1", Outcome: Failed}}, LeftOut: marks{Failed: {markOf("1")}}})
-	if got.Totals[Drained] != 1 {
+	inherit(got, &api.Report{V: 1, ID: "op", Totals: map[api.Outcome]int{api.OutcomeFailed: 1}, Pods: []api.PodReport{{UID: "1", Outcome: api.OutcomeFailed}}, LeftOut: api.Marks{api.OutcomeFailed: {api.MarkOf("1")}}})
+	if got.Totals[api.OutcomeDrained] != 1 {
 		t.Errorf("totals %v, want one pod", got.Totals)
 	}
 	// Nonsense in it does no harm.
-	bad := &Report{V: 1, ID: "op", Totals: map[Outcome]int{Drained: 1 << 62, Failed: -1 << 62, Skipped: -3}}
+	bad := &api.Report{V: 1, ID: "op", Totals: map[api.Outcome]int{api.OutcomeDrained: 1 << 62, api.OutcomeFailed: -1 << 62, api.OutcomeSkipped: -3}}
 	c = testCore(pod("a", "1"))
 	for range 3 {
 		got := c.report("op", at(1), time.Time{})
-		got.inherit(bad)
-		if got.Totals[Failed] != 1 || got.Totals[Skipped] != 0 || got.Totals[Drained] < 0 || got.Totals[Drained] > maxCount {
+		inherit(got, bad)
+		if got.Totals[api.OutcomeFailed] != 1 || got.Totals[api.OutcomeSkipped] != 0 || got.Totals[api.OutcomeDrained] < 0 || got.Totals[api.OutcomeDrained] > maxCount {
 			t.Errorf("totals %v", got.Totals)
 		}
 		bad = written(t, got)
@@ -154,12 +156,12 @@ func TestTotalsOfAnOlderVersion(t *testing.T) {
 
 // The same facts give the same report: it is written when it has changed.
 func TestReportIsStable(t *testing.T) {
-	earlier := &Report{V: 1, ID: "op", LeftOut: marks{Failed: {1, 2}, Drained: {3}, Relocated: {4, 5}, Skipped: {6}}, Totals: map[Outcome]int{Failed: 2, Drained: 1, Relocated: 2, Skipped: 1}}
+	earlier := &api.Report{V: 1, ID: "op", LeftOut: api.Marks{api.OutcomeFailed: {1, 2}, api.OutcomeDrained: {3}, api.OutcomeRelocated: {4, 5}, api.OutcomeSkipped: {6}}, Totals: map[api.Outcome]int{api.OutcomeFailed: 2, api.OutcomeDrained: 1, api.OutcomeRelocated: 2, api.OutcomeSkipped: 1}}
 	c := testCore(pod("a", "1"))
 	first := ""
 	for range 20 {
 		r := c.report("op", at(1), time.Time{})
-		r.inherit(earlier)
+		inherit(r, earlier)
 		data, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)

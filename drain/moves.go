@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
 // moveKey is where the replacements of some pods are found: pods of the same
@@ -18,16 +20,16 @@ type moveKey struct {
 
 // candidate is a pod on another node that may be a replacement.
 type candidate struct {
-	uid     types.UID
-	name    string
-	node    string
-	created time.Time
-	ready   bool
-	stands  types.UID // for this pod, once that is proved
+	uid      types.UID
+	name     string
+	node     string
+	created  time.Time
+	ready    bool
+	replaces types.UID // this pod, once that is proved
 }
 
 func (p podInfo) moveKey() (moveKey, bool) {
-	if p.ownerUID == "" || p.selector == "" || p.never != "" {
+	if p.ownerUID == "" || p.selector == "" || p.skip != (note{}) {
 		return moveKey{}, false
 	}
 	return moveKey{p.namespace, p.ownerUID, p.selector}, true
@@ -35,16 +37,16 @@ func (p podInfo) moveKey() (moveKey, bool) {
 
 // leaving says whether a pod's replacement is to be looked for.
 func (t *tracked) leaving() bool {
-	if t.to != "" {
+	if t.movedTo != "" {
 		return false
 	}
 	switch t.state {
 	case terminating:
 		return true
 	case done:
-		return t.outcome == Drained || t.outcome == ForceStopped
+		return t.outcome == api.OutcomeDrained || t.outcome == api.OutcomeForceStopped
 	default:
-		return t.block.reason == Relocating
+		return t.refusal.reason == api.PodRelocating
 	}
 }
 
@@ -59,25 +61,25 @@ func (c *core) wantedMoves() map[moveKey]bool {
 	return out
 }
 
-// elsewhere takes in a pod on another node. A nil candidate says that it is gone.
-func (c *core) elsewhere(key moveKey, uid types.UID, p *candidate) {
+// seenElsewhere takes in a pod on another node; nil: it is gone.
+func (c *core) seenElsewhere(key moveKey, uid types.UID, p *candidate) {
 	if c.moves[key] == nil {
 		c.moves[key] = map[types.UID]candidate{}
 	}
 	old := c.moves[key][uid]
 	if p == nil {
-		if old.stands == "" {
+		if old.replaces == "" {
 			delete(c.moves[key], uid)
 		}
 		return
 	}
-	p.stands = old.stands
+	p.replaces = old.replaces
 	c.moves[key][uid] = *p
 	c.match()
 }
 
 // match proves relocations: each pod that has left, or is leaving, gets the first
-// pod of its controller that came after it was told to go and is Ready.
+// pod of its controller that was created after its deletion and is Ready.
 func (c *core) match() {
 	for _, t := range c.order {
 		key, ok := t.moveKey()
@@ -85,26 +87,26 @@ func (c *core) match() {
 			continue
 		}
 		if p, ok := c.replacementOf(t, key); ok && p.ready {
-			p.stands = t.uid
+			p.replaces = t.uid
 			c.moves[key][p.uid] = p
-			t.to = p.node
-			if t.outcome == Drained {
-				t.outcome = Relocated
+			t.movedTo = p.node
+			if t.outcome == api.OutcomeDrained {
+				t.outcome = api.OutcomeRelocated
 			}
 		}
 	}
 }
 
-// replacementOf is the first pod that can be t's replacement and is no other's;
+// replacementOf is the first pod that can be t's replacement and is not another pod's;
 // those that are Ready come first.
 func (c *core) replacementOf(t *tracked, key moveKey) (candidate, bool) {
-	since := t.toldAt.Truncate(time.Second) // as exact as a creation's timestamp
-	if t.toldAt.IsZero() || t.block.reason == Relocating {
+	since := t.deletedAt.Truncate(time.Second) // as exact as a creation's timestamp
+	if t.deletedAt.IsZero() || t.refusal.reason == api.PodRelocating {
 		since = t.created.Add(time.Second)
 	}
 	var fit []candidate
 	for _, p := range c.moves[key] {
-		if p.stands == "" && !p.created.Before(since) && (t.kind != "StatefulSet" || p.name == t.name) {
+		if p.replaces == "" && !p.created.Before(since) && (t.kind != "StatefulSet" || p.name == t.name) {
 			fit = append(fit, p)
 		}
 	}
@@ -129,5 +131,5 @@ func (c *core) movingTo(t *tracked) string {
 			return p.node
 		}
 	}
-	return t.to
+	return t.movedTo
 }

@@ -8,6 +8,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
 func owned(name string, uid types.UID, kind string) podInfo {
@@ -25,7 +27,7 @@ var ownerKey = moveKey{"ns", "owner", "app=x"}
 // leave has a pod told to go and be gone.
 func leave(c *core, uid types.UID, told, gone float64) {
 	p := deleting(c.pods[uid].podInfo, at(told+30))
-	p.toldAt = at(told)
+	p.deletedAt = at(told)
 	c.seen(p, at(told))
 	if gone > 0 {
 		c.gone(uid, &p, at(gone))
@@ -41,24 +43,24 @@ func TestRelocated(t *testing.T) {
 		want string // outcome and node of the first pod and the second
 	}{
 		"both": {"ReplicaSet", func(c *core) {
-			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, true))
-			c.elsewhere(ownerKey, "y", other("y", "web-y", 3, true))
+			c.seenElsewhere(ownerKey, "x", other("x", "web-x", 3, true))
+			c.seenElsewhere(ownerKey, "y", other("y", "web-y", 3, true))
 		}, "relocated node-x, relocated node-y"},
-		"one for two": {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", 3, true)) }, "relocated node-x, drained "},
-		"not Ready":   {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", 3, false)) }, "drained , drained "},
+		"one for two": {"ReplicaSet", func(c *core) { c.seenElsewhere(ownerKey, "x", other("x", "web-x", 3, true)) }, "relocated node-x, drained "},
+		"not Ready":   {"ReplicaSet", func(c *core) { c.seenElsewhere(ownerKey, "x", other("x", "web-x", 3, false)) }, "drained , drained "},
 		"Ready later": {"ReplicaSet", func(c *core) {
-			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, false))
-			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, true))
+			c.seenElsewhere(ownerKey, "x", other("x", "web-x", 3, false))
+			c.seenElsewhere(ownerKey, "x", other("x", "web-x", 3, true))
 		}, "relocated node-x, drained "},
-		"there before":       {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", -5, true)) }, "drained , drained "},
-		"in the same second": {"ReplicaSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-x", 1.2, true)) }, "relocated node-x, drained "},
+		"there before":       {"ReplicaSet", func(c *core) { c.seenElsewhere(ownerKey, "x", other("x", "web-x", -5, true)) }, "drained , drained "},
+		"in the same second": {"ReplicaSet", func(c *core) { c.seenElsewhere(ownerKey, "x", other("x", "web-x", 1.2, true)) }, "relocated node-x, drained "},
 		"gone before it was Ready": {"ReplicaSet", func(c *core) {
-			c.elsewhere(ownerKey, "x", other("x", "web-x", 3, false))
-			c.elsewhere(ownerKey, "x", nil)
+			c.seenElsewhere(ownerKey, "x", other("x", "web-x", 3, false))
+			c.seenElsewhere(ownerKey, "x", nil)
 		}, "drained , drained "},
-		"another controller's":      {"ReplicaSet", func(c *core) { c.elsewhere(moveKey{"ns", "another", "app=x"}, "x", other("x", "web-x", 3, true)) }, "drained , drained "},
-		"a StatefulSet's by name":   {"StatefulSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-1", 3, true)) }, "drained , relocated node-x"},
-		"a StatefulSet's other one": {"StatefulSet", func(c *core) { c.elsewhere(ownerKey, "x", other("x", "web-7", 3, true)) }, "drained , drained "},
+		"another controller's":      {"ReplicaSet", func(c *core) { c.seenElsewhere(moveKey{"ns", "another", "app=x"}, "x", other("x", "web-x", 3, true)) }, "drained , drained "},
+		"a StatefulSet's by name":   {"StatefulSet", func(c *core) { c.seenElsewhere(ownerKey, "x", other("x", "web-1", 3, true)) }, "drained , relocated node-x"},
+		"a StatefulSet's other one": {"StatefulSet", func(c *core) { c.seenElsewhere(ownerKey, "x", other("x", "web-7", 3, true)) }, "drained , drained "},
 	} {
 		for _, early := range []bool{true, false} { // is Ready before the old one is gone, or after
 			t.Run(name, func(t *testing.T) {
@@ -81,7 +83,7 @@ func TestRelocated(t *testing.T) {
 				if got != tc.want {
 					t.Errorf("early %t: got %q, want %q", early, got, tc.want)
 				}
-				if r.Totals[Drained]+r.Totals[Relocated] != 2 {
+				if r.Totals[api.OutcomeDrained]+r.Totals[api.OutcomeRelocated] != 2 {
 					t.Errorf("totals %v", r.Totals)
 				}
 				if strings.Count(tc.want, "relocated") == 2 && len(c.wantedMoves()) != 0 {
@@ -100,18 +102,18 @@ func TestMigration(t *testing.T) {
 	for _, r := range c.due(t0) {
 		c.answered(r, moving, t0)
 	}
-	if d := c.why(c.pods["1"], at(20)); d.reason != Relocating || !strings.Contains(d.message, "triggered evacuation") {
+	if d := c.diagnose(c.pods["1"], at(20)); d.reason != api.PodRelocating || !strings.Contains(d.message, "triggered evacuation") {
 		t.Errorf("%+v", d)
 	}
-	c.elsewhere(ownerKey, "x", other("x", "virt-launcher-b", 2, false))
-	if d := c.why(c.pods["1"], at(20)); d.message != "is moving to the node node-x" {
+	c.seenElsewhere(ownerKey, "x", other("x", "virt-launcher-b", 2, false))
+	if d := c.diagnose(c.pods["1"], at(20)); d.message != "is moving to node node-x" {
 		t.Errorf("%+v", d)
 	}
-	c.elsewhere(ownerKey, "x", other("x", "virt-launcher-b", 2, true))
+	c.seenElsewhere(ownerKey, "x", other("x", "virt-launcher-b", 2, true))
 	done := c.pods["1"].podInfo
 	done.ended = true
 	c.seen(done, at(30))
-	if p := c.pods["1"]; p.outcome != Relocated || p.to != "node-x" || !c.drained(at(30)) {
+	if p := c.pods["1"]; p.outcome != api.OutcomeRelocated || p.movedTo != "node-x" || !c.drained(at(30)) {
 		t.Errorf("%+v", p)
 	}
 }
@@ -135,7 +137,7 @@ func TestSiblings(t *testing.T) {
 		t.Fatalf("looks up %v", got)
 	}
 	c.unhealthy(got[0], []string{"d", "c (CrashLoopBackOff)", "b", "a"})
-	if d := c.why(c.pods["1"], at(12)); d.reason != UnhealthySiblings || !strings.Contains(d.message, "web needs 2 healthy pods and has 1; not Ready: a, b, c (CrashLoopBackOff), 1 more") ||
+	if d := c.diagnose(c.pods["1"], at(12)); d.reason != api.PodUnhealthySiblings || !strings.Contains(d.message, "web needs 2 healthy pods and has 1; not Ready: a, b, c (CrashLoopBackOff), 1 more") ||
 		!strings.Contains(d.message, "unhealthyPodEvictionPolicy") {
 		t.Errorf("%+v", d)
 	}
@@ -151,7 +153,7 @@ func TestSiblings(t *testing.T) {
 	b = b.DeepCopy()
 	b.ResourceVersion = "9"
 	c.budget("ns", "web", b, at(62))
-	if got, next := c.lookups(at(62)), c.wake(at(62)); len(got) != 0 || !next.Equal(at(66)) {
+	if got, next := c.lookups(at(62)), c.nextWake(at(62)); len(got) != 0 || !next.Equal(at(66)) {
 		t.Errorf("looks up %v at once, and again at %s; want five seconds later", got, next)
 	}
 }
@@ -164,49 +166,49 @@ func TestOneSiblingIsBroken(t *testing.T) {
 		status   policyv1.PodDisruptionBudgetStatus
 		names    []string // that are told
 		asks     string   // the selector that is asked with; "none": not asked
-		want     Reason
+		want     api.PodReason
 	}{
 		"one of six": {
 			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
 			[]string{"sick"},
-			"app=web", UnhealthySiblings,
+			"app=web", api.PodUnhealthySiblings,
 		},
 		"two of six": {
 			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 4, DesiredHealthy: 5, ExpectedPods: 6},
 			[]string{"sick", "too"},
-			"app=web", UnhealthySiblings,
+			"app=web", api.PodUnhealthySiblings,
 		},
 		"all have to be healthy": {
 			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 6, ExpectedPods: 6},
 			[]string{"sick"},
-			"app=web", UnhealthySiblings,
+			"app=web", api.PodUnhealthySiblings,
 		},
 		"used up": {
 			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
-			nil, "app=web", BudgetExhausted,
+			nil, "app=web", api.PodBudgetExhausted,
 		},
 		"all are healthy": {
 			&metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 6, DesiredHealthy: 6, ExpectedPods: 6},
-			nil, "none", BudgetNeverAllows,
+			nil, "none", api.PodBudgetNeverAllows,
 		},
 		"every pod of the namespace": {
 			&metav1.LabelSelector{},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
 			[]string{"sick"},
-			"", UnhealthySiblings,
+			"", api.PodUnhealthySiblings,
 		},
 		"no pod": {
-			nil, policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6}, nil, "none", BudgetExhausted,
+			nil, policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6}, nil, "none", api.PodBudgetExhausted,
 		},
 		"a selector that is none": {
 			&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}},
 			policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 5, DesiredHealthy: 5, ExpectedPods: 6},
-			nil, "none", BudgetExhausted,
+			nil, "none", api.PodBudgetExhausted,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,7 +219,7 @@ func TestOneSiblingIsBroken(t *testing.T) {
 			b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "web", ResourceVersion: "7"}}
 			b.Spec.Selector, b.Status = tc.selector, tc.status
 			c.budget("ns", "web", b, at(1))
-			if at := c.wake(at(1)); at.After(t0.Add(patience)) {
+			if at := c.nextWake(at(1)); at.After(t0.Add(patience)) {
 				t.Errorf("wakes at %s, after people are to be told", at)
 			}
 			ls := c.lookups(at(11))
@@ -233,7 +235,7 @@ func TestOneSiblingIsBroken(t *testing.T) {
 					c.unhealthy(l, tc.names)
 				}
 			}
-			d := c.why(c.pods["1"], at(20))
+			d := c.diagnose(c.pods["1"], at(20))
 			if never := tc.status.DesiredHealthy >= tc.status.ExpectedPods; strings.Contains(d.message, "no eviction even") != never {
 				t.Errorf("told as %+v", d)
 			}

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
 func ranked(name string, uid types.UID, order int, t tier) podInfo {
@@ -38,7 +40,7 @@ func TestOrder(t *testing.T) {
 				t.Errorf("asks %q while pods before it are there", got)
 			}
 			if i == 0 && want == "f" {
-				if d := c.why(c.pods["s"], now); d.reason != AwaitingTurn || d.loud {
+				if d := c.diagnose(c.pods["s"], now); d.reason != api.PodAwaitingTurn || d.notable {
 					t.Errorf("the last pod is told as %+v", d)
 				}
 			}
@@ -55,27 +57,27 @@ func TestOrder(t *testing.T) {
 
 // A pod that is to end by itself is not asked to go before the time for that is
 // over, told all the while, and holds back the pods after it.
-func TestHold(t *testing.T) {
+func TestWaitsForCompletion(t *testing.T) {
 	held := pod("job", "j")
-	held.hold, held.holdWord = AwaitingCompletion, "pod of a Job"
+	held.wait, held.waitWhy = api.PodAwaitingCompletion, "pod of a Job"
 	for name, tc := range map[string]struct {
 		completion time.Duration
 		ends       time.Time
-		since      time.Time
+		ran        time.Duration
 		asked      float64 // 0: never
 	}{
-		"for ever":                 {0, time.Time{}, t0, 0},
-		"for a while":              {time.Minute, time.Time{}, t0, 60},
-		"by a word of its own":     {0, at(20), t0, 20},
-		"the shorter of both":      {time.Minute, at(90), t0, 60},
-		"from before a restart":    {time.Minute, time.Time{}, at(-50), 10},
-		"its time is over already": {time.Minute, time.Time{}, at(-500), 0.5},
+		"for ever":                 {0, time.Time{}, 0, 0},
+		"for a while":              {time.Minute, time.Time{}, 0, 60},
+		"by a word of its own":     {0, at(20), 0, 20},
+		"the shorter of both":      {time.Minute, at(90), 0, 60},
+		"from before a restart":    {time.Minute, time.Time{}, 50 * time.Second, 10},
+		"its time is over already": {time.Minute, time.Time{}, 500 * time.Second, 0.5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			timing := testTiming
-			timing.completion, timing.since = tc.completion, tc.since
+			timing.completion, timing.ran = tc.completion, tc.ran
 			p := held
-			p.holdEnds = tc.ends
+			p.waitEnds = tc.ends
 			c := newCore(timing, t0)
 			c.list([]podInfo{p, ranked("dns", "d", 0, critical), pod("web", "w")}, t0)
 			asked := 0.0
@@ -90,7 +92,7 @@ func TestHold(t *testing.T) {
 						c.answered(r, verdict{gone: true}, at(s))
 					}
 				}
-				if d := c.why(c.pods["j"], at(s)); asked == 0 && (d.reason != AwaitingCompletion || !d.loud) {
+				if d := c.diagnose(c.pods["j"], at(s)); asked == 0 && (d.reason != api.PodAwaitingCompletion || !d.notable) {
 					t.Fatalf("at %g s told as %+v", s, d)
 				}
 			}
@@ -101,7 +103,7 @@ func TestHold(t *testing.T) {
 				done := p
 				done.ended = true
 				c.seen(done, at(3600))
-				if got := c.pods["j"]; got.outcome != Drained || got.note == "" {
+				if got := c.pods["j"]; got.outcome != api.OutcomeDrained || got.note != (note{api.PodCompleted, "finished by itself"}) {
 					t.Errorf("having ended by itself it counts as %s (%s)", got.outcome, got.note)
 				}
 			}
@@ -113,7 +115,7 @@ func TestHold(t *testing.T) {
 // whatever its budget and its order say; what is too late for that gets less.
 func TestDeadline(t *testing.T) {
 	timing := testTiming
-	timing.deadline = at(600)
+	timing.limit = 600 * time.Second
 	c := newCore(timing, t0)
 	blocked := pod("blocked", "b")
 	slow := pod("slow", "s")
@@ -164,7 +166,7 @@ func TestDeadline(t *testing.T) {
 		}
 	}
 	c.gone("b", nil, at(599))
-	if o := c.pods["b"]; o.outcome != ForceStopped {
+	if o := c.pods["b"]; o.outcome != api.OutcomeForceStopped {
 		t.Errorf("the deleted pod counts as %s", o.outcome)
 	}
 }
@@ -173,7 +175,7 @@ func TestDeadline(t *testing.T) {
 // gets less, once.
 func TestDeadlineTightens(t *testing.T) {
 	timing := testTiming
-	timing.deadline = at(600)
+	timing.limit = 600 * time.Second
 	c := newCore(timing, t0)
 	p := deleting(pod("slow", "s"), at(3600))
 	short := deleting(pod("short", "q"), at(100))
@@ -195,7 +197,7 @@ func TestDeadlineTightens(t *testing.T) {
 		}
 	}
 	c.gone("s", nil, at(3000))
-	if c.pods["s"].outcome != ForceStopped {
+	if c.pods["s"].outcome != api.OutcomeForceStopped {
 		t.Errorf("counts as %s", c.pods["s"].outcome)
 	}
 }
@@ -205,7 +207,7 @@ func TestDeadlineTightens(t *testing.T) {
 func TestDeadlineRightAfterAnEviction(t *testing.T) {
 	for name, goes := range map[string]bool{"goes": true, "stays": false, "came in the last moment and stays": false} {
 		timing := testTiming
-		timing.deadline = at(31)
+		timing.limit = 31 * time.Second
 		c := newCore(timing, t0)
 		c.list(nil, t0)
 		asked := 0.5
@@ -271,24 +273,24 @@ func TestClasses(t *testing.T) {
 	}{
 		"ordinary":                   {func(*corev1.Pod) {}, class{}},
 		"of a ReplicaSet":            {controller("apps/v1", "ReplicaSet"), class{}},
-		"of a DaemonSet":             {controller("apps/v1", "DaemonSet"), class{never: "pod of the DaemonSet x"}},
+		"of a DaemonSet":             {controller("apps/v1", "DaemonSet"), class{skip: note{api.PodDaemonSetPod, "is a pod of the DaemonSet x"}}},
 		"of somebody's DaemonSet":    {controller("apps.kruise.io/v1alpha1", "DaemonSet"), class{}},
-		"static":                     {controller("v1", "Node"), class{never: "static pod"}},
-		"mirror":                     {annotated("kubernetes.io/config.mirror", "x"), class{never: "static pod"}},
-		"itself":                     {func(p *corev1.Pod) { p.UID = "self" }, class{never: "rebootd itself"}},
-		"order":                      {annotated(OrderAnnotation, "-3"), class{rank: rank{order: -3}}},
-		"order that is no number":    {annotated(OrderAnnotation, "last"), class{ignored: "last", ignoredOf: OrderAnnotation}},
-		"skip":                       {annotated(DrainAnnotation, "skip"), class{never: DrainAnnotation + ": skip"}},
-		"wait":                       {annotated(DrainAnnotation, "wait-completed"), class{hold: AwaitingCompletion, holdWord: DrainAnnotation + ": wait-completed"}},
-		"an unknown word":            {annotated(DrainAnnotation, "never"), class{ignored: "never", ignoredOf: DrainAnnotation}},
-		"Cluster API: skip":          {labelled(clusterAPILabel, "skip"), class{never: clusterAPILabel + ": skip"}},
-		"Cluster API: wait":          {labelled(clusterAPILabel, "wait-completed"), class{hold: AwaitingCompletion, holdWord: clusterAPILabel + ": wait-completed"}},
-		"Karpenter":                  {annotated(karpenterAnnotation, "true"), class{hold: Protected, holdWord: karpenterAnnotation}},
+		"static":                     {controller("v1", "Node"), class{skip: note{api.PodStaticPod, "is a static pod"}}},
+		"mirror":                     {annotated("kubernetes.io/config.mirror", "x"), class{skip: note{api.PodStaticPod, "is a static pod"}}},
+		"itself":                     {func(p *corev1.Pod) { p.UID = "self" }, class{skip: note{api.PodRebootdPod, "is rebootd's own pod"}}},
+		"order":                      {annotated(api.PodOrderAnnotation, "-3"), class{rank: rank{order: -3}}},
+		"order that is no number":    {annotated(api.PodOrderAnnotation, "last"), class{invalid: "last", invalidIn: api.PodOrderAnnotation}},
+		"skip":                       {annotated(api.PodDrainAnnotation, "skip"), class{skip: note{api.PodSkipRequested, "is marked " + api.PodDrainAnnotation + ": skip"}}},
+		"wait":                       {annotated(api.PodDrainAnnotation, "wait-completed"), class{wait: api.PodAwaitingCompletion, waitWhy: api.PodDrainAnnotation + ": wait-completed"}},
+		"an unknown word":            {annotated(api.PodDrainAnnotation, "never"), class{invalid: "never", invalidIn: api.PodDrainAnnotation}},
+		"Cluster API: skip":          {labelled(clusterAPILabel, "skip"), class{skip: note{api.PodSkipRequested, "is marked " + clusterAPILabel + ": skip"}}},
+		"Cluster API: wait":          {labelled(clusterAPILabel, "wait-completed"), class{wait: api.PodAwaitingCompletion, waitWhy: clusterAPILabel + ": wait-completed"}},
+		"Karpenter":                  {annotated(karpenterAnnotation, "true"), class{wait: api.PodProtected, waitWhy: karpenterAnnotation}},
 		"Karpenter, not":             {annotated(karpenterAnnotation, "false"), class{}},
-		"Karpenter, for a while":     {annotated(karpenterAnnotation, "5m"), class{hold: Protected, holdWord: karpenterAnnotation + ": 5m0s", holdEnds: at(300)}},
-		"Cluster Autoscaler":         {annotated(autoscalerAnnotation, "false"), class{hold: Protected, holdWord: autoscalerAnnotation + ": false"}},
+		"Karpenter, for a while":     {annotated(karpenterAnnotation, "5m"), class{wait: api.PodProtected, waitWhy: karpenterAnnotation + ": 5m0s", waitEnds: at(300)}},
+		"Cluster Autoscaler":         {annotated(autoscalerAnnotation, "false"), class{wait: api.PodProtected, waitWhy: autoscalerAnnotation + ": false"}},
 		"Cluster Autoscaler, is":     {annotated(autoscalerAnnotation, "true"), class{}},
-		"a Job's":                    {controller("batch/v1", "Job"), class{hold: AwaitingCompletion, holdWord: "pod of a Job"}},
+		"a Job's":                    {controller("batch/v1", "Job"), class{wait: api.PodAwaitingCompletion, waitWhy: "pod of a Job"}},
 		"critical":                   {func(p *corev1.Pod) { p.Spec.PriorityClassName = "system-cluster-critical" }, class{rank: rank{tier: critical}}},
 		"node critical":              {func(p *corev1.Pod) { p.Spec.PriorityClassName = "system-node-critical" }, class{rank: rank{tier: critical}}},
 		"a priority of one's own":    {func(p *corev1.Pod) { p.Spec.PriorityClassName = "critical" }, class{}},
@@ -313,7 +315,7 @@ func TestClasses(t *testing.T) {
 // What people say of a pod counts while it is blocked, too, and until the reboot.
 func TestSkippedDuringTheDrain(t *testing.T) {
 	skip := func(p podInfo) podInfo {
-		p.never = DrainAnnotation + ": skip"
+		p.skip = note{api.PodSkipRequested, "is marked " + api.PodDrainAnnotation + ": skip"}
 		return p
 	}
 	evict := func(t *testing.T, c *core, seconds float64, want string) []request {

@@ -20,9 +20,9 @@ type podInfo struct {
 	name      string
 	created   time.Time
 	grace     time.Duration
-	deletedAt time.Time // when its grace is over; zero: not being deleted
-	toldAt    time.Time // when it was deleted, by the API server's clock
-	ended     bool      // all its containers have, for good
+	graceEnds time.Time // its deletionTimestamp, by the API server's clock; zero: not being deleted
+	deletedAt time.Time // when the deletion was requested, by the same clock; zero: not known
+	ended     bool      // all its containers have finished, for good
 	ready     bool
 
 	owner    string    // the controller, or the pod's own name where there is none
@@ -33,16 +33,16 @@ type podInfo struct {
 	class
 	finalizers []string
 	claims     []string // its PersistentVolumeClaims
-	disrupted  string   // why it ends, by its condition DisruptionTarget
-	handled    string   // who moves it when its eviction is refused, "" if nobody
+	disrupted  string   // the reason of its condition DisruptionTarget
+	handledBy  string   // which program moves it when its eviction is refused, in a sentence; "": none
 }
 
-// maxGrace is as good as for ever. What is longer, and a few times that, would not fit
-// into a Duration: nine thousand million seconds.
+// maxGrace is as good as for ever. A few times that would not fit into a Duration, whose
+// maximum is nine thousand million seconds.
 const maxGrace = 100 * 365 * 24 * time.Hour
 
-// seconds is a number of seconds of an object, as a grace period. The kubelet takes
-// what is negative for one second.
+// seconds is a number of seconds in an object, such as a grace period. The kubelet takes
+// a negative one for one second.
 func seconds(n int64) time.Duration {
 	if n < 0 {
 		return time.Second
@@ -55,7 +55,7 @@ const defaultGrace = 30 * time.Second
 
 func (p podInfo) String() string { return p.namespace + "/" + p.name }
 
-func (p podInfo) deleting() bool { return !p.deletedAt.IsZero() }
+func (p podInfo) deleting() bool { return !p.graceEnds.IsZero() }
 
 // viewer turns Pods into podInfos.
 type viewer struct {
@@ -78,12 +78,12 @@ func (v viewer) info(p *corev1.Pod) podInfo {
 		i.grace = seconds(*s)
 	}
 	if p.DeletionTimestamp != nil {
-		i.deletedAt, i.toldAt = p.DeletionTimestamp.Time, p.DeletionTimestamp.Time
+		i.graceEnds, i.deletedAt = p.DeletionTimestamp.Time, p.DeletionTimestamp.Time
 		if s := p.DeletionGracePeriodSeconds; s != nil {
-			i.toldAt = i.toldAt.Add(-seconds(*s))
+			i.deletedAt = i.deletedAt.Add(-seconds(*s))
 			if *s > int64(maxGrace/time.Second) {
-				// The API server has gone wrong in adding them up.
-				i.deletedAt, i.toldAt = never, time.Time{}
+				// The sum that the API server has computed has overflown.
+				i.graceEnds, i.deletedAt = never, time.Time{}
 			}
 		}
 	}
@@ -101,7 +101,7 @@ func (v viewer) info(p *corev1.Pod) podInfo {
 		i.selector = selectorOf(p)
 	}
 	if _, ok := p.Annotations["strimzi.io/manual-rolling-update"]; ok {
-		i.handled = "the Strimzi operator is rolling it"
+		i.handledBy = "is being rolled by the Strimzi operator"
 	}
 	i.class = v.classify(p, owner)
 	return i
@@ -144,8 +144,8 @@ func isReady(p *corev1.Pod) bool {
 	return false
 }
 
-// trouble is why a pod is not Ready, in brackets, as far as its status tells.
-func trouble(p *corev1.Pod) string {
+// notReadyBecause is why a pod is not Ready, in brackets, as far as its status tells.
+func notReadyBecause(p *corev1.Pod) string {
 	if p.Spec.NodeName == "" {
 		return " (not scheduled)"
 	}

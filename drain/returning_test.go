@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
 )
 
 // made is a pod of one owner, created at a time by the API server's clock, which
@@ -23,7 +25,7 @@ func goNow(c *core, now float64) (asked []string) {
 		asked = append(asked, string(r.pod.uid))
 		c.answered(r, judge(nil), at(now))
 		p := deleting(r.pod, at(now+30))
-		p.toldAt = at(now).Truncate(time.Second)
+		p.deletedAt = at(now).Truncate(time.Second)
 		c.seen(p, at(now+0.01))
 		c.gone(p.uid, &p, at(now+0.02))
 	}
@@ -32,7 +34,7 @@ func goNow(c *core, now float64) (asked []string) {
 
 func skipped(c *core) (n int) {
 	for _, t := range c.order {
-		if t.state == done && t.outcome == Skipped {
+		if t.state == done && t.outcome == api.OutcomeSkipped {
 			n++
 		}
 	}
@@ -126,7 +128,7 @@ func TestPodsThatComeBackForEver(t *testing.T) {
 					p := r.pod
 					if !tc.unseen {
 						p = deleting(p, at(s+30))
-						p.toldAt = at(s).Truncate(time.Second)
+						p.deletedAt = at(s).Truncate(time.Second)
 						c.seen(p, at(s))
 					}
 					c.gone(p.uid, nil, at(s+0.01))
@@ -141,7 +143,7 @@ func TestPodsThatComeBackForEver(t *testing.T) {
 				t.Errorf("%d evictions, want at most %d", asked, tc.atMost)
 			}
 			if !c.drained(at(end)) {
-				t.Errorf("not drained after %g s: %d pods left, %d evictions", end, c.open(), asked)
+				t.Errorf("not drained after %g s: %d pods left, %d evictions", end, c.remaining(), asked)
 			}
 		})
 	}
@@ -157,8 +159,8 @@ func TestPodsOfOthersInTheNamespace(t *testing.T) {
 		c.seen(p, at(9))
 	}
 	goNow(c, 9)
-	if n := skipped(c); n > 0 || c.open() > 0 {
-		t.Errorf("%d pods were left running, %d are waited for", n, c.open())
+	if n := skipped(c); n > 0 || c.remaining() > 0 {
+		t.Errorf("%d pods were left running, %d are waited for", n, c.remaining())
 	}
 }
 
@@ -170,7 +172,7 @@ func TestListWithPodsAndWhatCameInTheirPlace(t *testing.T) {
 		c.answered(r, judge(nil), t0)
 	}
 	old = deleting(old, at(30))
-	old.toldAt = t0
+	old.deletedAt = t0
 	c.list([]podInfo{made("a", 20), made("b", 20), made("c", 20), old}, at(21))
 	if n := skipped(c); n != 2 {
 		t.Errorf("%d of three pods are known as coming back, want all but as many as there were", n)
@@ -190,7 +192,7 @@ func TestQuietAfterAPodThatCameBack(t *testing.T) {
 	if c.drained(at(6.5)) || !c.drained(at(6.7)) {
 		t.Error("does not wait a second")
 	}
-	if next := c.wake(at(6)); next.Before(at(6.5)) || next.After(at(6.7)) {
+	if next := c.nextWake(at(6)); next.Before(at(6.5)) || next.After(at(6.7)) {
 		t.Errorf("looks again at %s", next)
 	}
 }

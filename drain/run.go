@@ -3,7 +3,6 @@ package drain
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -13,10 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"rebootd.dev/daemon/api"
 )
 
-// API is what the drain needs of the API server. Its calls must not retry by
-// themselves, nor hold requests back: a 429 is an answer to be read.
+// API is what the drain needs of the API server. Its methods must neither retry nor
+// throttle requests by themselves: the drain reads every 429. They are called from
+// several goroutines.
 type API interface {
 	ListPods(ctx context.Context, namespace string, opts metav1.ListOptions) (*corev1.PodList, error)
 	WatchPods(ctx context.Context, namespace string, opts metav1.ListOptions) (watch.Interface, error)
@@ -27,8 +29,7 @@ type API interface {
 	volumeAPI
 }
 
-// DefaultMinWait is how long a scheduler with an old view of the cordon is waited
-// for.
+// DefaultMinWait is how long a scheduler may take to see the cordon.
 const DefaultMinWait = 5 * time.Second
 
 // Config says which node is drained, and how.
@@ -36,26 +37,32 @@ type Config struct {
 	API     API
 	Node    string
 	SelfUID types.UID // rebootd's own pod, "" if it is none
-	// MinWait is the least time from the begin of Run until the node may count as
-	// drained; the cordon must have been seen before that begin. 0 means
+	// MinWait is the least time from the start of Run until the node may count as
+	// drained; the cordon must have been seen before Run starts. 0 means
 	// DefaultMinWait.
 	MinWait time.Duration
-	// WaitForJobs has the pods of Jobs waited for instead of evicted.
+	// WaitForJobs leaves the pods of Jobs to finish by themselves.
 	WaitForJobs bool
-	// CompletionTimeout is how long pods are waited for that are to end by
-	// themselves or not to be disturbed, from the begin of the drain; then they are
-	// evicted like others. 0: as long as the drain may take.
+	// CompletionTimeout is when, on the drain's own clock, pods are evicted that were
+	// left to finish by themselves or are protected from disruption. 0: never.
 	CompletionTimeout time.Duration
-	// VolumeTimeout is how long the volumes of the pods that have left are waited
-	// for to be detached. 0: not at all.
+	// VolumeTimeout is how long the drain waits, when all pods have left, for their
+	// volumes to be detached. 0: not at all.
 	VolumeTimeout time.Duration
-	// DryRun asks the API server what it would answer, and evicts nothing: pods
-	// that would go count as gone.
+	// DryRun asks the API server what it would answer, and evicts nothing: pods whose
+	// eviction would be accepted count as gone.
 	DryRun bool
-	// OnEviction is told the code of each answer to an eviction or deletion,
-	// "error" for none. It may be called from several goroutines.
+	// ClockSkew returns by how much this machine's clock is ahead of the API server's,
+	// as far as that is known now. Timestamps of objects are compared with the API
+	// server's clock. nil: the clocks agree.
+	ClockSkew func() time.Duration
+	// OnEviction is called with the HTTP status of each answer to an eviction or
+	// deletion, or "error" where none came. nil: it is not called. It may be called from
+	// several goroutines.
 	OnEviction func(code string)
-	// OnError is told of what is tried again anyway; may be nil.
+	// OnError is called with errors after which the drain continues: what failed, and
+	// what the drain does now. nil: it is not called. It may be called from several
+	// goroutines.
 	OnError func(err error)
 }
 
@@ -65,13 +72,16 @@ type Drainer struct{ cfg Config }
 // New makes a drainer. It sends nothing.
 func New(c Config) (*Drainer, error) {
 	if c.API == nil || c.Node == "" {
-		return nil, errors.New("make a drainer: API and node must be given")
+		return nil, errors.New("make a drainer: Config.API and Config.Node are required")
 	}
 	if c.MinWait == 0 {
 		c.MinWait = DefaultMinWait
 	}
 	if c.OnEviction == nil {
 		c.OnEviction = func(string) {}
+	}
+	if c.ClockSkew == nil {
+		c.ClockSkew = func() time.Duration { return 0 }
 	}
 	if c.OnError == nil {
 		c.OnError = func(error) {}
@@ -82,35 +92,35 @@ func New(c Config) (*Drainer, error) {
 // Options are about one drain.
 type Options struct {
 	ID string // of the operation, for the report
-	// Since is when the drain began, perhaps before a restart; zero: now.
-	Since time.Time
-	// Deadline, unless it is zero, forces the drain: each pod that is left is
-	// deleted, whatever its budget says, early enough for its own grace period to
-	// end by then, and with less grace where it is too late for that.
-	Deadline time.Time
-	// Previous is the report of an earlier run that was interrupted; one of
-	// another ID is not regarded.
-	Previous *Report
+	// Ran is for how long earlier runs of this drain have run. The drain's own clock
+	// starts with this value when the node's pods have been listed for the first time,
+	// and is monotonic: time before the list and changes of the machine's clock do not
+	// count.
+	Ran time.Duration
+	// Limit, unless it is 0, forces the drain: each pod that is left is deleted,
+	// whatever its budget says, early enough for its own grace period to end when the
+	// drain's clock shows Limit, and with a shorter grace period where it is too late
+	// for that.
+	Limit time.Duration
+	// Previous is the report of an earlier run that was interrupted. A report with
+	// another ID is ignored.
+	Previous *api.Report
 }
 
-// Run drains the node and keeps it drained until ctx ends, when it returns ctx's
-// error: a pod that comes after the node was drained is seen, and goes like those
-// before it. Progress says whether the node is drained at present; it is told
-// whenever anything changes, and once more before Run returns. What the API server
-// refuses, or that it cannot be reached, is tried again. The node must have been
-// seen cordoned before.
+// Run drains the node and keeps it drained until ctx ends, and then returns ctx's
+// error: a pod that comes after the node was drained is evicted like those before it.
+// progress is called from one goroutine whenever anything changes, and once more before
+// Run returns; it says whether the node is drained at present. Requests that are refused
+// or not answered are retried. The node must have been seen cordoned before.
 func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	now := time.Now()
-	if opts.Since.IsZero() {
-		opts.Since = now
-	}
 	r := &run{
 		Drainer: d, opts: opts, inbox: make(chan func(now time.Time), 64),
 		view:    viewer{self: d.cfg.SelfUID, waitForJobs: d.cfg.WaitForJobs},
 		budgets: map[string]context.CancelFunc{}, moves: map[moveKey]context.CancelFunc{}, volumes: &volumes{},
 		core: newCore(timing{
-			minWait: d.cfg.MinWait, since: opts.Since, completion: d.cfg.CompletionTimeout, deadline: opts.Deadline, jitter: jitter,
+			minWait: d.cfg.MinWait, ran: opts.Ran, limit: opts.Limit, completion: d.cfg.CompletionTimeout, jitter: jitter,
 		}, now),
 	}
 	defer r.wg.Wait()
@@ -124,6 +134,7 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 			progress(r.progress())
 			return context.Cause(ctx)
 		case f := <-r.inbox:
+			r.readAPIClock()
 			f(time.Now())
 			r.drainInbox()
 		case <-timer.C:
@@ -134,37 +145,46 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		}
 		r.core.problems = nil
 		for _, req := range r.core.due(now) {
-			r.ask(ctx, req)
+			r.send(ctx, req)
 		}
 		r.watchBudgets(ctx)
 		r.watchMoves(ctx)
 		for _, l := range r.core.lookups(now) {
 			r.wg.Go(func() { r.lookUp(ctx, l) })
 		}
-		r.settleDoubts(ctx, now)
+		r.confirmAnswers(ctx, now)
 		switch {
 		case !r.core.drained(now):
 			r.finished = time.Time{}
-			if r.core.open() > 0 {
-				r.undetached()
+			if r.core.remaining() > 0 {
+				r.forgetVolumes()
 			}
-		case r.finished.IsZero() && r.detached(ctx, now) && r.confirmed(ctx):
+		case r.finished.IsZero() && r.volumesDetached(ctx, now) && r.confirmed(ctx):
 			r.finished = time.Now()
 		}
 		progress(r.progress())
-		timer.Reset(max(time.Millisecond, time.Until(r.wake(now))))
+		timer.Reset(max(time.Millisecond, time.Until(r.nextWake(now))))
 	}
 }
 
-// wake is when the loop turns next although nothing has happened.
-func (r *run) wake(now time.Time) time.Time {
+// readAPIClock takes in what the API server's clock shows. Before the first list there
+// may not have been an answer by which that is known.
+func (r *run) readAPIClock() {
+	if !r.core.listed {
+		r.core.apiClock = apiClock{}
+	}
+	r.core.apiClock.read(time.Now(), r.cfg.ClockSkew())
+}
+
+// nextWake is when the loop turns next although nothing has happened.
+func (r *run) nextWake(now time.Time) time.Time {
 	at := now.Add(time.Hour)
-	for _, t := range []time.Time{r.core.wake(now), r.lookAt, r.doubtsUntil(), r.volumesUntil()} {
+	for _, t := range []time.Time{r.core.nextWake(now), r.listNewestAt, r.confirmAt(), r.volumesUntil()} {
 		if t.After(now) && t.Before(at) {
 			at = t
 		}
 	}
-	if t := r.core.wake(now); !t.IsZero() && !t.After(now) && !r.core.drained(now) {
+	if t := r.core.nextWake(now); !t.IsZero() && !t.After(now) && !r.core.drained(now) {
 		return now
 	}
 	return at
@@ -173,17 +193,17 @@ func (r *run) wake(now time.Time) time.Time {
 // run is one call of Run.
 type run struct {
 	*Drainer
-	opts     Options
-	core     *core
-	inbox    chan func(now time.Time)
-	wg       sync.WaitGroup
-	view     viewer
-	volumes  *volumes
-	budgets  map[string]context.CancelFunc // watches by namespace
-	moves    map[moveKey]context.CancelFunc
-	finished time.Time // since when the node is drained; zero: it is not
-	lookAt   time.Time // not before then is the newest state looked at again
-	failed   int       // looks in a row that failed, or contradicted
+	opts               Options
+	core               *core
+	inbox              chan func(now time.Time)
+	wg                 sync.WaitGroup
+	view               viewer
+	volumes            *volumes
+	budgets            map[string]context.CancelFunc // watches by namespace
+	moves              map[moveKey]context.CancelFunc
+	finished           time.Time // since when the node is drained; zero: it is not
+	listNewestAt       time.Time // the newest state is not listed again before
+	listNewestFailures int       // such lists in a row that failed or contradicted an answer
 }
 
 func jitter(d time.Duration) time.Duration {
@@ -213,7 +233,7 @@ func (r *run) drainInbox() {
 
 func (r *run) progress() Progress {
 	p := r.core.progress(r.opts.ID, time.Now(), r.finished)
-	p.Report.inherit(r.opts.Previous)
+	inherit(p.Report, r.opts.Previous)
 	left := r.volumes.left()
 	switch {
 	case p.Drained:
@@ -222,13 +242,14 @@ func (r *run) progress() Progress {
 			p.Summary += "; volumes still attached: " + shortList(left)
 		}
 	case r.core.drained(time.Now()) && len(left) > 0:
-		p.Detail += "; waits for volumes to be detached: " + shortList(left)
+		p.Detail += "; waiting for volumes to be detached: " + shortList(left)
 	}
 	return p
 }
 
-// ask sends one eviction or deletion in the background.
-func (r *run) ask(ctx context.Context, req request) {
+// send sends one eviction or deletion in the background.
+func (r *run) send(ctx context.Context, req request) {
+	deadline := r.core.deadline
 	r.wg.Go(func() {
 		opts := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &req.pod.uid}}
 		if r.cfg.DryRun {
@@ -237,7 +258,7 @@ func (r *run) ask(ctx context.Context, req request) {
 		var err error
 		grace := req.grace
 		if req.remove && req.pod.grace == 0 {
-			grace = 1 // 0 would leave the containers behind
+			grace = 1 // 0 would leave the containers running
 		}
 		if grace > 0 {
 			opts.GracePeriodSeconds = &grace
@@ -245,7 +266,7 @@ func (r *run) ask(ctx context.Context, req request) {
 		if req.remove {
 			err = r.cfg.API.DeletePod(ctx, req.pod.namespace, req.pod.name, opts)
 		} else {
-			ctx, cancel := r.untilPressed(ctx, req.pod)
+			ctx, cancel := untilDueByDeadline(ctx, req.pod, deadline)
 			err = r.cfg.API.EvictPod(ctx, &policyv1.Eviction{
 				ObjectMeta:    metav1.ObjectMeta{Namespace: req.pod.namespace, Name: req.pod.name},
 				DeleteOptions: &opts,
@@ -258,23 +279,23 @@ func (r *run) ask(ctx context.Context, req request) {
 		v := judge(err)
 		r.cfg.OnEviction(v.code)
 		if r.cfg.DryRun {
-			v.gone, v.accepted, v.pretended = v.gone || v.accepted, false, true
+			v.gone, v.accepted, v.dryRun = v.gone || v.accepted, false, true
 		}
 		r.post(ctx, func(now time.Time) { r.core.answered(req, v, now) })
 	})
 }
 
-// pressedPatience is how long an eviction is waited for that is asked for in the last
-// moment.
-const pressedPatience = 5 * time.Second
+// lastEvictionPatience is how long the drain waits for the answer to an eviction that is
+// sent when the pod is due by the deadline.
+const lastEvictionPatience = 5 * time.Second
 
-// untilPressed has an eviction that is not answered, since a webhook hangs, say, not
-// take from the grace that the pod has before the deadline.
-func (r *run) untilPressed(ctx context.Context, p podInfo) (context.Context, context.CancelFunc) {
-	if r.opts.Deadline.IsZero() {
+// untilDueByDeadline ends an eviction that is not answered, for example since a webhook
+// hangs, so that it does not take from the grace that the pod has before the deadline.
+func untilDueByDeadline(ctx context.Context, p podInfo, deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
 		return ctx, func() {}
 	}
-	return context.WithDeadline(ctx, later(r.opts.Deadline.Add(-p.grace), time.Now().Add(pressedPatience)))
+	return context.WithDeadline(ctx, later(deadline.Add(-p.grace), time.Now().Add(lastEvictionPatience)))
 }
 
 func (r *run) podOptions() metav1.ListOptions {
@@ -289,17 +310,17 @@ func (r *run) infos(list *corev1.PodList) []podInfo {
 	return out
 }
 
-// watchPods lists the node's pods and watches them from there. The list may come
-// from the API server's cache, by which it costs 5,000 nodes' daemons little; the
-// last look before the end does not.
+// watchPods lists the node's pods and watches them from there. The list may come from
+// the API server's cache, so that the daemons of 5,000 nodes cost it little; the last
+// list before the node counts as drained does not.
 func (r *run) watchPods(ctx context.Context) {
-	keep(ctx, r.cfg.OnError, func(ctx context.Context) (string, error) {
+	listAndWatch(ctx, r.cfg.OnError, "the pods of node "+r.cfg.Node, func(ctx context.Context) (string, error) {
 		opts := r.podOptions()
 		opts.ResourceVersion = "0"
 		list, err := r.cfg.API.ListPods(ctx, "", opts)
 		if err != nil {
 			r.post(ctx, func(time.Time) { r.core.blind = true })
-			return "", fmt.Errorf("list the pods of the node %s: %w", r.cfg.Node, err)
+			return "", err
 		}
 		infos := r.infos(list)
 		r.post(ctx, func(now time.Time) { r.core.list(infos, now) })

@@ -6,36 +6,47 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
 
 // Progress is how far a drain has come.
 type Progress struct {
-	Listed  bool // every pod of the node was seen once
+	Listed bool // every pod of the node was seen once
+	// ClockStart is the moment at which the drain's own clock stood at zero: Options.Ran
+	// before the first list was seen. Zero until then. At any time, time.Since(ClockStart)
+	// is for how long the drain has run: the value has a monotonic reading, which changes
+	// of the machine's clock do not move.
+	ClockStart time.Time
+	// UnlistedSince is when this run began to request its first list, with a monotonic
+	// reading. Zero once it has one.
+	UnlistedSince time.Time
+
 	Drained bool // at present
 	// Counts has the pods by state (pending, evicting, terminating) and outcome;
 	// together they are all pods that were seen.
 	Counts map[string]int
-	// Blocked are the pods that do not go as they should, sorted.
+	// Blocked are the pods whose eviction does not proceed as usual, sorted.
 	Blocked []Blocked
 	// Summary is short and changes only when something changes for people: what
 	// is blocked and why, or, when drained, the totals.
 	Summary string
-	// Detail is how many pods are left; it changes with each that goes.
+	// Detail is how many pods are left; it changes with each that leaves.
 	Detail string
-	Report *Report
+	Report *api.Report
 }
 
-// Blocked is a pod that does not go, and why.
+// Blocked is a pod whose eviction does not proceed, and why.
 type Blocked struct {
 	Namespace, Name string
-	Reason          Reason
+	Reason          api.PodReason
 	Message         string // one sentence
 }
 
 // States lists the labels that Counts may have.
 func States() []string {
 	out := []string{"pending", "evicting", "terminating"}
-	for _, o := range Outcomes() {
+	for _, o := range api.Outcomes() {
 		out = append(out, string(o))
 	}
 	return out
@@ -44,7 +55,10 @@ func States() []string {
 // progress is how far the drain has come; finished is since when the node is drained,
 // zero if it is not.
 func (c *core) progress(id string, now, finished time.Time) Progress {
-	p := Progress{Listed: c.listed, Drained: !finished.IsZero(), Counts: map[string]int{}}
+	p := Progress{Listed: c.listed, ClockStart: c.clockStart, Drained: !finished.IsZero(), Counts: map[string]int{}}
+	if !c.listed {
+		p.UnlistedSince = c.started
+	}
 	for _, s := range States() {
 		p.Counts[s] = 0
 	}
@@ -53,7 +67,7 @@ func (c *core) progress(id string, now, finished time.Time) Progress {
 		switch t.state {
 		case done:
 			p.Counts[string(t.outcome)]++
-			if t.outcome == Skipped {
+			if t.outcome == api.OutcomeSkipped {
 				total--
 			}
 			continue
@@ -65,7 +79,7 @@ func (c *core) progress(id string, now, finished time.Time) Progress {
 			p.Counts["terminating"]++
 		}
 		left++
-		if d := c.why(t, now); d.loud {
+		if d := c.diagnose(t, now); d.notable {
 			p.Blocked = append(p.Blocked, Blocked{Namespace: t.namespace, Name: t.name, Reason: d.reason, Message: d.message})
 		}
 	}
@@ -79,17 +93,17 @@ func (c *core) progress(id string, now, finished time.Time) Progress {
 	return p
 }
 
-// urgency puts first what nothing but somebody's doing ends.
-func urgency(r Reason) int {
-	if r.Permanent() {
+// urgency puts first what lasts until a person does something about it.
+func urgency(r api.PodReason) int {
+	if r.Info().Permanent {
 		return 0
 	}
 	return 1
 }
 
-func totals(t map[Outcome]int) string {
+func totals(t map[api.Outcome]int) string {
 	var parts []string
-	for _, o := range Outcomes() {
+	for _, o := range api.Outcomes() {
 		if t[o] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", t[o], o))
 		}
@@ -100,7 +114,7 @@ func totals(t map[Outcome]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// maxGroups is how many reasons are told where there are more.
+// maxGroups is how many reasons are named where there are more.
 const maxGroups = 5
 
 // summarize says in a few words what is blocked and why. blocked is sorted, so
@@ -118,8 +132,8 @@ func summarize(blocked []Blocked) string {
 			names = append(names, x.Namespace+"/"+x.Name)
 		}
 		word := string(b.Reason)
-		if b.Reason.Permanent() {
-			word += ", needs a person"
+		if b.Reason.Info().Permanent {
+			word += ", needs manual action"
 		}
 		groups = append(groups, fmt.Sprintf("%s: %s (%s)", shortList(names), b.Message, word))
 		i += n
@@ -132,22 +146,22 @@ func summarize(blocked []Blocked) string {
 
 // report is the outcome of each pod so far; a pod that is still there counts as
 // failed.
-func (c *core) report(id string, now, finished time.Time) *Report {
-	r := &Report{V: reportSchema, ID: id, Started: c.started.UTC(), Finished: finished.UTC(), Totals: map[Outcome]int{}}
-	for _, o := range Outcomes() {
+func (c *core) report(id string, now, finished time.Time) *api.Report {
+	r := &api.Report{V: api.ReportSchema, ID: id, Started: c.started.UTC(), Finished: finished.UTC(), Totals: map[api.Outcome]int{}}
+	for _, o := range api.Outcomes() {
 		r.Totals[o] = 0
 	}
 	for _, t := range c.order {
-		p := PodReport{Namespace: t.namespace, Name: t.name, UID: t.uid, Outcome: t.outcome, Reason: t.note, To: t.to}
-		end := t.end
+		p := api.PodReport{Namespace: t.namespace, Name: t.name, UID: string(t.uid), Outcome: t.outcome, Reason: t.note.reason, Message: t.note.message, To: t.movedTo}
+		end := t.endedAt
 		if t.state != done {
-			p.Outcome, end = Failed, now
-			p.Reason = "is being asked to go"
-			if d := c.why(t, now); d.reason != "" {
-				p.Reason = fmt.Sprintf("%s: %s", d.reason, d.message)
+			p.Outcome, end = api.OutcomeFailed, now
+			p.Reason, p.Message = api.PodEvicting, "is being evicted"
+			if d := c.diagnose(t, now); d.reason != "" {
+				p.Reason, p.Message = d.reason, d.message
 			}
 		}
-		p.Seconds = end.Sub(t.first).Round(time.Millisecond).Seconds()
+		p.Seconds = end.Sub(t.firstSeen).Round(time.Millisecond).Seconds()
 		r.Totals[p.Outcome]++
 		r.Pods = append(r.Pods, p)
 	}

@@ -11,31 +11,33 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"rebootd.dev/daemon/api"
 )
 
-// DefaultVolumeTimeout is how long the volumes of pods that have left are waited
-// for. A machine that goes down with a volume attached keeps the pods that want
-// it elsewhere waiting for six minutes: so long the attach-detach controller
-// takes to believe that the volume is no longer in use.
+// DefaultVolumeTimeout is how long the drain waits for the volumes of pods that have
+// left to be detached. When a machine goes down with a volume attached, pods that need
+// it on other nodes wait for six minutes: the attach-detach controller's
+// maxWaitForUnmountDuration.
 const DefaultVolumeTimeout = 2 * time.Minute
 
-// volumePage is how many VolumeAttachments are asked for at a time. They cannot be
-// selected by node.
+// volumePage is how many VolumeAttachments are listed at a time. They cannot be selected
+// by node.
 const volumePage = 500
 
-// volumes waits, for a while, until the node's volumes are detached, those of the
-// pods that stay left out. A VolumeAttachment goes after the kubelet has taken
-// the volume from status.volumesInUse, or has kept it for six minutes.
+// volumes waits, for a limited time, until the node's volumes are detached, except those
+// of the pods that stay. A VolumeAttachment is deleted after the kubelet has removed the
+// volume from status.volumesInUse, or has kept it there for six minutes.
 type volumes struct {
-	began    time.Time // of the wait; zero: nobody waits
+	began    time.Time // of the wait; zero: not waiting
 	stop     context.CancelFunc
 	known    bool // whether anything is attached
 	attached map[string]string
 }
 
-// detached says whether the last pods' volumes are detached, or have been waited
-// for long enough; it starts to look when it is asked.
-func (r *run) detached(ctx context.Context, now time.Time) bool {
+// volumesDetached says whether the volumes are detached, or the time for that is over.
+// The wait begins with the first call.
+func (r *run) volumesDetached(ctx context.Context, now time.Time) bool {
 	if r.cfg.VolumeTimeout <= 0 || r.cfg.DryRun {
 		return true
 	}
@@ -49,9 +51,9 @@ func (r *run) detached(ctx context.Context, now time.Time) bool {
 	return v.known && len(v.attached) == 0 || !now.Before(r.volumesUntil())
 }
 
-// undetached forgets what is known of the volumes: there is a pod once more, which may
-// have others, or stay.
-func (r *run) undetached() {
+// forgetVolumes ends the wait: there is a pod again, which may have other volumes, or
+// stay.
+func (r *run) forgetVolumes() {
 	if r.volumes.stop != nil {
 		r.volumes.stop()
 	}
@@ -65,7 +67,7 @@ func (r *run) volumesUntil() time.Time { return r.volumes.began.Add(r.cfg.Volume
 func (c *core) claims() (stay [][2]string, gone bool) {
 	for _, t := range c.order {
 		for _, name := range t.podInfo.claims {
-			if t.outcome == Skipped && !t.ended {
+			if t.outcome == api.OutcomeSkipped && !t.ended {
 				stay = append(stay, [2]string{t.namespace, name})
 			} else {
 				gone = true
@@ -87,7 +89,7 @@ func (v *volumes) left() []string {
 
 func (r *run) watchVolumes(ctx context.Context, v *volumes, stay [][2]string, gone bool) {
 	if !gone {
-		// Most nodes have none. Only the own Node is asked then, not each
+		// Most nodes have none. Then only the own Node is read, not every
 		// VolumeAttachment of the cluster.
 		n, err := r.cfg.API.GetNode(ctx, r.cfg.Node)
 		if err == nil && len(n.Status.VolumesAttached) == 0 && len(n.Status.VolumesInUse) == 0 {
@@ -101,7 +103,7 @@ func (r *run) watchVolumes(ctx context.Context, v *volumes, stay [][2]string, go
 		switch {
 		case apierrors.IsNotFound(err):
 		case err != nil:
-			r.cfg.OnError(fmt.Errorf("read the PersistentVolumeClaim %s/%s of a pod that stays: %w; its volume is waited for like others", claim[0], claim[1], err))
+			r.cfg.OnError(fmt.Errorf("read the PersistentVolumeClaim %s/%s of a pod that stays on the node: %w; waiting for its volume like for the others", claim[0], claim[1], err))
 		default:
 			keeps[pvc.Spec.VolumeName] = true
 		}
@@ -113,13 +115,13 @@ func (r *run) watchVolumes(ctx context.Context, v *volumes, stay [][2]string, go
 		}
 		return volume, a.Spec.NodeName == r.cfg.Node && !keeps[volume]
 	}
-	keep(ctx, r.cfg.OnError, func(ctx context.Context) (string, error) {
+	listAndWatch(ctx, r.cfg.OnError, "the VolumeAttachments", func(ctx context.Context) (string, error) {
 		there := map[string]string{}
 		opts := metav1.ListOptions{Limit: volumePage}
 		for {
 			list, err := r.cfg.API.ListVolumeAttachments(ctx, opts)
 			if err != nil {
-				return "", fmt.Errorf("list the VolumeAttachments: %w", err)
+				return "", err
 			}
 			for i := range list.Items {
 				if volume, ok := mine(&list.Items[i]); ok {

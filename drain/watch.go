@@ -16,10 +16,10 @@ const (
 	lastRelist  = 15 * time.Second
 )
 
-// keep lists and watches until ctx ends. A watch that ends is taken up where it
-// ended; one that fails is begun anew with a list.
-func keep(
-	ctx context.Context, onError func(error),
+// listAndWatch lists and watches until ctx ends. A watch that ends is resumed where it
+// ended; after one that fails, the list is read again. what names the objects in errors.
+func listAndWatch(
+	ctx context.Context, onError func(error), what string,
 	list func(context.Context) (version string, err error),
 	open func(ctx context.Context, version string) (watch.Interface, error),
 	event func(watch.Event),
@@ -27,23 +27,25 @@ func keep(
 	version, failed := "", 0
 	for ctx.Err() == nil {
 		var err error
+		doing := "list"
 		if version == "" {
 			version, err = list(ctx)
 		}
 		began := time.Now()
 		if err == nil {
+			doing = "watch"
 			version, err = follow(ctx, version, open, event)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
-			onError(err)
+			onError(fmt.Errorf("%s %s: %w; retrying", doing, what, err))
 		}
 		if time.Since(began) > time.Second {
 			failed = 0
 		}
-		t := time.NewTimer(min(lastRelist, growing(firstRelist, failed)))
+		t := time.NewTimer(min(lastRelist, backoff(firstRelist, failed)))
 		failed++
 		select {
 		case <-ctx.Done():
@@ -56,7 +58,7 @@ func keep(
 func follow(ctx context.Context, version string, open func(context.Context, string) (watch.Interface, error), event func(watch.Event)) (string, error) {
 	w, err := open(ctx, version)
 	if err != nil {
-		return "", fmt.Errorf("open a watch: %w", err)
+		return "", err
 	}
 	defer w.Stop()
 	for {

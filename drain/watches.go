@@ -43,10 +43,10 @@ func (r *run) watchBudget(ctx context.Context, namespace string) {
 		delete(known, name)
 		r.post(ctx, func(now time.Time) { r.core.budget(namespace, name, nil, now) })
 	}
-	keep(ctx, r.cfg.OnError, func(ctx context.Context) (string, error) {
+	listAndWatch(ctx, r.cfg.OnError, "the budgets of namespace "+namespace, func(ctx context.Context) (string, error) {
 		list, err := r.cfg.API.ListBudgets(ctx, namespace, metav1.ListOptions{})
 		if err != nil {
-			return "", fmt.Errorf("list the budgets of the namespace %s: %w", namespace, err)
+			return "", err
 		}
 		there := map[string]bool{}
 		for i := range list.Items {
@@ -74,13 +74,13 @@ func (r *run) watchBudget(ctx context.Context, namespace string) {
 	})
 }
 
-// maxMoves bounds the watches for replacements. Where there are more controllers
-// than that, the rest is looked at as others are done.
+// maxMoves bounds the watches for replacements. Where there are more controllers than
+// that, the others follow as watches end.
 const maxMoves = 32
 
-// watchMoves watches for the replacements of the pods that leave, one watch for
-// each controller. A watch from any version is enough: only what comes matters,
-// not when all has come.
+// watchMoves watches for the replacements of the pods that leave, one watch for each
+// controller. A watch from any version is enough: it matters which pods come, not when
+// all of them have come.
 func (r *run) watchMoves(ctx context.Context) {
 	if r.cfg.DryRun {
 		return
@@ -106,7 +106,8 @@ func (r *run) watchMoves(ctx context.Context) {
 }
 
 func (r *run) watchMove(ctx context.Context, key moveKey) {
-	keep(ctx, r.cfg.OnError, func(context.Context) (string, error) { return "0", nil }, func(ctx context.Context, version string) (watch.Interface, error) {
+	what := "the replacements of evicted pods in namespace " + key.namespace
+	listAndWatch(ctx, r.cfg.OnError, what, func(context.Context) (string, error) { return "0", nil }, func(ctx context.Context, version string) (watch.Interface, error) {
 		return r.cfg.API.WatchPods(ctx, key.namespace, metav1.ListOptions{
 			LabelSelector: key.selector, FieldSelector: "spec.nodeName!=" + r.cfg.Node, ResourceVersion: version, AllowWatchBookmarks: true,
 		})
@@ -123,11 +124,11 @@ func (r *run) watchMove(ctx context.Context, key moveKey) {
 				created: p.CreationTimestamp.Time, ready: isReady(p),
 			}
 		}
-		r.post(ctx, func(time.Time) { r.core.elsewhere(key, uid, c) })
+		r.post(ctx, func(time.Time) { r.core.seenElsewhere(key, uid, c) })
 	})
 }
 
-// podPage is how many pods are asked for at a time where there may be thousands.
+// podPage is how many pods are listed at a time where there may be thousands.
 const podPage = 500
 
 // lookUp finds out which pods of a budget are not Ready.
@@ -138,7 +139,7 @@ func (r *run) lookUp(ctx context.Context, l lookup) {
 		list, err := r.cfg.API.ListPods(ctx, l.namespace, opts)
 		if err != nil {
 			if ctx.Err() == nil {
-				r.cfg.OnError(fmt.Errorf("list the pods of the budget %s/%s, to name those that are not Ready: %w; tries again", l.namespace, l.budget, err))
+				r.cfg.OnError(fmt.Errorf("list the pods of the budget %s/%s, to name those that are not Ready: %w; retrying", l.namespace, l.budget, err))
 			}
 			r.post(ctx, func(time.Time) { r.core.notLookedUp(l) })
 			return
@@ -147,7 +148,7 @@ func (r *run) lookUp(ctx context.Context, l lookup) {
 			p := &list.Items[i]
 			ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 			if !isReady(p) && p.DeletionTimestamp == nil && !ended {
-				names = append(names, strings.Clone(p.Name)+trouble(p))
+				names = append(names, strings.Clone(p.Name)+notReadyBecause(p))
 			}
 		}
 		if opts.Continue = list.Continue; opts.Continue == "" {

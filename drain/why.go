@@ -8,91 +8,97 @@ import (
 
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rebootd.dev/daemon/api"
 )
 
 const (
-	// overdueAfter is how long after its grace a pod may still be there before
-	// that is told as a reason.
+	// overdueAfter is how long after its grace period a pod may still be there before
+	// that is reported.
 	overdueAfter = 15 * time.Second
-	// patience is how long a pod may be blocked before people are told.
+	// patience is how long a pod may be blocked before that is reported.
 	patience = 10 * time.Second
 	// siblingsPause lies between two looks at the pods of one budget.
 	siblingsPause = 5 * time.Second
 )
 
-// diagnosis is why a pod is not gone, in the vocabulary and in a sentence. loud
-// says whether people are to be told: a pod whose grace is not over, or whose
-// budget lets another one go first, is as in every drain.
+// diagnosis is why a pod is not gone, in the vocabulary and in a sentence. notable says
+// whether it is reported as blocked: a pod whose grace period is not over, or whose
+// budget lets another one go first, is normal in every drain.
 type diagnosis struct {
-	reason  Reason // "": it is being asked to go at this moment
+	reason  api.PodReason // "": its eviction is under way
 	message string
-	loud    bool
+	notable bool
 }
 
-func (c *core) why(t *tracked, now time.Time) diagnosis {
+func (c *core) diagnose(t *tracked, now time.Time) diagnosis {
 	if t.state == terminating {
-		return c.whyTerminating(t, now)
+		return c.diagnoseTerminating(t, now)
 	}
-	if t.block.reason == "" && !t.pressed {
-		if end, held := c.heldUntil(t); held && now.Before(end) {
-			m := "is left to end by itself (" + t.holdWord + ")"
-			if t.hold == Protected {
-				m = "is not to be disturbed (" + t.holdWord + ")"
+	if t.refusal.reason == "" && !t.dueByDeadline {
+		if end, held := c.waitsUntil(t); held && now.Before(end) {
+			m := "is left to finish by itself (" + t.waitWhy + ")"
+			if t.wait == api.PodProtected {
+				m = "is protected from disruption (" + t.waitWhy + ")"
 			}
-			if end != never {
-				m += ", until " + clock(end, now)
+			switch {
+			case end == c.apiClock.when(t.waitEnds):
+				m += ", until " + timeOfDay(t.waitEnds, c.apiClock.at(now))
+			case end != never:
+				m += ", until " + timeOfDay(end, now)
 			}
-			return diagnosis{t.hold, m, true}
+			return diagnosis{t.wait, m, true}
 		}
 		if turn := c.turn(); t.state == pending && t.rank != turn {
-			return diagnosis{AwaitingTurn, "goes when the pods before it in the order are gone", false}
+			return diagnosis{api.PodAwaitingTurn, "waits until the pods before it in the drain order have left", false}
 		}
 	}
-	d := diagnosis{t.block.reason, t.block.message, true}
-	if t.handled != "" && d.reason == WebhookDenied {
-		d.reason, d.message = Relocating, t.handled
+	d := diagnosis{t.refusal.reason, t.refusal.message, true}
+	if t.handledBy != "" && d.reason == api.PodWebhookDenied {
+		d.reason, d.message = api.PodRelocating, t.handledBy
 	}
-	if d.reason == Relocating {
+	if d.reason == api.PodRelocating {
 		if node := c.movingTo(t); node != "" {
-			d.message = "is moving to the node " + node
+			d.message = "is moving to node " + node
 		}
 	}
-	if b := c.budgetOf(t); b != nil && d.reason == BudgetExhausted {
+	if b := c.budgetOf(t); b != nil && d.reason == api.PodBudgetExhausted {
 		d.reason, d.message = explain(b)
-		if text := c.siblings[t.namespace+"/"+b.Name].text; text != "" && short(b) {
-			d.reason = UnhealthySiblings // also where as many are healthy as have to be
+		if text := c.siblings[t.namespace+"/"+b.Name].text; text != "" && lacksHealthyPods(b) {
+			d.reason = api.PodUnhealthySiblings // also where as many are healthy as have to be
 			d.message += text
 		}
-		if d.reason == UnhealthySiblings {
+		if d.reason == api.PodUnhealthySiblings {
 			if s := b.Status; b.Generation == s.ObservedGeneration && s.DesiredHealthy >= s.ExpectedPods {
-				d.message += fmt.Sprintf("; it allows no eviction even when all of its %d pods are healthy", s.ExpectedPods)
+				d.message += fmt.Sprintf("; it would allow no eviction even if all of its %d pods were healthy", s.ExpectedPods)
 			}
 			if p := b.Spec.UnhealthyPodEvictionPolicy; !t.ready && (p == nil || *p != policyv1.AlwaysAllow) {
-				d.message += "; pods that are not Ready themselves could go with its unhealthyPodEvictionPolicy: AlwaysAllow"
+				d.message += "; with its unhealthyPodEvictionPolicy set to AlwaysAllow, pods that are not Ready could be evicted"
 			}
 		}
 	}
-	// The first refusal is no verdict: some budgets open up because of the cordon.
-	d.loud = d.reason != "" && !now.Before(t.blocked.Add(patience))
+	// The first refusal proves nothing: some budgets are raised because of the cordon.
+	d.notable = d.reason != "" && !now.Before(t.refusedSince.Add(patience))
 	return d
 }
 
-func (c *core) whyTerminating(t *tracked, now time.Time) diagnosis {
+func (c *core) diagnoseTerminating(t *tracked, now time.Time) diagnosis {
 	if !t.deleting() {
-		return diagnosis{Terminating, "its eviction was accepted and it has not been deleted", !now.Before(t.asked.Add(patience))}
+		return diagnosis{api.PodTerminating, "its eviction was accepted, but it has not been deleted", !now.Before(t.acceptedAt.Add(patience))}
 	}
-	if overdue := t.deletedAt.Add(overdueAfter); now.Before(overdue) {
-		return diagnosis{Terminating, "has until " + clock(t.deletedAt, now) + " to end", false}
+	now = c.apiClock.at(now)
+	if overdue := t.graceEnds.Add(overdueAfter); now.Before(overdue) {
+		return diagnosis{api.PodTerminating, "is terminating; its grace period ends at " + timeOfDay(t.graceEnds, now), false}
 	}
-	m := "should have ended by " + clock(t.deletedAt, now)
+	m := "is still terminating; its grace period ended at " + timeOfDay(t.graceEnds, now)
 	if len(t.finalizers) > 0 {
-		m += "; finalizers " + strings.Join(t.finalizers, ", ")
+		m += "; finalizers: " + strings.Join(t.finalizers, ", ")
 	}
-	return diagnosis{Terminating, m, true}
+	return diagnosis{api.PodTerminating, m, true}
 }
 
-// clock is a time of day, with the date where it might be another day's.
-func clock(t, now time.Time) string {
+// timeOfDay is a time of day, with the date where it may be another day's.
+func timeOfDay(t, now time.Time) string {
 	layout := "15:04:05 MST"
 	if d := t.Sub(now); d > 12*time.Hour || d < -12*time.Hour {
 		layout = "2006-01-02 " + layout
@@ -101,28 +107,29 @@ func clock(t, now time.Time) string {
 }
 
 // explain says why a budget allows no eviction.
-func explain(b *policyv1.PodDisruptionBudget) (Reason, string) {
+func explain(b *policyv1.PodDisruptionBudget) (api.PodReason, string) {
 	s := b.Status
 	for _, cond := range s.Conditions {
 		if cond.Type == policyv1.DisruptionAllowedCondition && cond.Status == metav1.ConditionFalse && cond.Reason == policyv1.SyncFailedReason {
-			return BudgetNeverAllows, fmt.Sprintf("the budget %s cannot be worked out: %s", b.Name, oneLine(cond.Message))
+			return api.PodBudgetNeverAllows, fmt.Sprintf("the disruption controller cannot evaluate the budget %s: %s", b.Name, oneLine(cond.Message))
 		}
 	}
 	current := b.Generation == s.ObservedGeneration
 	switch {
 	case current && s.ExpectedPods > 0 && s.CurrentHealthy >= s.ExpectedPods && len(s.DisruptedPods) == 0 && s.DisruptionsAllowed == 0:
-		return BudgetNeverAllows, fmt.Sprintf("the budget %s allows no eviction even though all of its %d pods are healthy (it needs %d)", b.Name, s.ExpectedPods, s.DesiredHealthy)
+		return api.PodBudgetNeverAllows, fmt.Sprintf("the budget %s allows no eviction even though all of its %d pods are healthy (it needs %d)", b.Name, s.ExpectedPods, s.DesiredHealthy)
 	case s.CurrentHealthy < s.DesiredHealthy:
-		return UnhealthySiblings, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
+		return api.PodUnhealthySiblings, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
 	default:
-		return BudgetExhausted, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
+		return api.PodBudgetExhausted, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
 	}
 }
 
-// short says whether a budget allows nothing since not all of its pods are healthy.
-func short(b *policyv1.PodDisruptionBudget) bool {
+// lacksHealthyPods says whether a budget allows nothing since not all of its pods are
+// healthy.
+func lacksHealthyPods(b *policyv1.PodDisruptionBudget) bool {
 	reason, _ := explain(b)
-	return reason == UnhealthySiblings || reason == BudgetExhausted && b.Status.CurrentHealthy < b.Status.ExpectedPods
+	return reason == api.PodUnhealthySiblings || reason == api.PodBudgetExhausted && b.Status.CurrentHealthy < b.Status.ExpectedPods
 }
 
 // siblings are the pods of a budget that keep it from allowing more.
@@ -132,12 +139,12 @@ type siblings struct {
 	text    string
 }
 
-// lookup is a budget whose unhealthy pods people should be told of.
+// lookup is a budget whose unhealthy pods are to be named.
 type lookup struct {
 	namespace, budget, version, selector string
 }
 
-// lookups are those that are due, counted as done.
+// lookups are those that are due. They count as done.
 func (c *core) lookups(now time.Time) []lookup {
 	var out []lookup
 	for _, t := range c.order {
@@ -153,11 +160,11 @@ func (c *core) lookups(now time.Time) []lookup {
 	return out
 }
 
-// lookupFor is what has to be looked up for people to be told why a pod does not go,
-// and when; without a budget: nothing.
+// lookupFor is what has to be looked up to name why a pod is blocked, and when; without a
+// budget: nothing.
 func (c *core) lookupFor(t *tracked) (time.Time, lookup) {
 	b := c.budgetOf(t)
-	if t.state != pending || b == nil || !short(b) {
+	if t.state != pending || b == nil || !lacksHealthyPods(b) {
 		return time.Time{}, lookup{}
 	}
 	known := c.siblings[t.namespace+"/"+b.Name]
@@ -168,16 +175,15 @@ func (c *core) lookupFor(t *tracked) (time.Time, lookup) {
 	if err != nil || selector.String() == "" && !selector.Empty() {
 		return time.Time{}, lookup{} // it selects no pod, and "" would be every pod
 	}
-	return later(t.blocked.Add(patience), known.at.Add(siblingsPause)), lookup{t.namespace, b.Name, b.ResourceVersion, selector.String()}
+	return later(t.refusedSince.Add(patience), known.at.Add(siblingsPause)), lookup{t.namespace, b.Name, b.ResourceVersion, selector.String()}
 }
 
-// unhealthy takes in the names of a budget's pods that are not Ready, each with
-// its trouble.
+// unhealthy takes in the names of a budget's pods that are not Ready, each with why.
 func (c *core) unhealthy(l lookup, names []string) {
 	key := l.namespace + "/" + l.budget
 	s, ok := c.siblings[key]
 	if !ok || s.version != l.version {
-		return // the budget is gone, or another look is under way
+		return // the budget is gone, or another lookup is under way
 	}
 	s.text = ""
 	if len(names) > 0 {
@@ -196,7 +202,7 @@ func (c *core) notLookedUp(l lookup) {
 	}
 }
 
-// maxNames is how many names are told where there are more.
+// maxNames is how many names are listed where there are more.
 const maxNames = 3
 
 func shortList(names []string) string {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rebootd.dev/reboot/process"
 )
 
 const (
@@ -18,8 +20,6 @@ const (
 	outputSize = 256 << 10
 	// outputEvery is how often new output is looked for while the command runs.
 	outputEvery = 200 * time.Millisecond
-	// maxLine is the longest line that is passed on in one piece.
-	maxLine = 4 << 10
 	// maxTail is how much of the output's end a Result has.
 	maxTail = 1 << 10
 )
@@ -192,7 +192,7 @@ func cutLine(b []byte) (line, rest []byte, ok bool) {
 		if c == '\n' {
 			return b[:i], b[i+1:], true
 		}
-		if i == maxLine {
+		if i == process.MaxLine {
 			return b[:i], b[i:], true
 		}
 	}
@@ -205,21 +205,9 @@ func (r *reader) flush() {
 }
 
 func (r *reader) say(line []byte) {
-	if s := printable(line); s != "" {
+	if s := process.Printable(line); s != "" {
 		r.output(s)
 	}
 }
 
-func (r *reader) tail() string { return printable(r.last) }
-
-// printable is what of b can go into a log and an annotation: one line of valid
-// UTF-8 without control characters.
-func printable(b []byte) string {
-	s := strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(string(b), "�"))
-	return strings.TrimSpace(s)
-}
+func (r *reader) tail() string { return process.Printable(r.last) }

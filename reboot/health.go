@@ -2,12 +2,11 @@ package reboot
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
+
+	"rebootd.dev/reboot/process"
 )
 
 const (
@@ -55,42 +54,15 @@ func SystemRunning(ctx context.Context) error {
 		}
 		return fmt.Errorf("units have failed: %s", strings.Join(names, ", "))
 	default:
-		return fmt.Errorf("systemd says that the system is %s", state)
+		return fmt.Errorf("systemd reports that the system is %s", state)
 	}
 }
 
-// tail keeps the end of what is written to it.
-type tail []byte
-
-func (t *tail) Write(p []byte) (int, error) {
-	*t = append(*t, p...)
-	if n := len(*t); n > maxTail {
-		*t = append((*t)[:0], (*t)[n-maxTail:]...)
-	}
-	return len(p), nil
-}
-
-// Check runs a command and is nil if it succeeds within its time limit; else it says
-// what became of it, with the end of what it printed.
+// Check runs a command in the daemon's own root and is nil if it succeeds within 30
+// seconds; else it says what became of it, with the last line that it printed.
 func Check(ctx context.Context, argv []string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("took longer than %s", checkLimit))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	// With whatever it has started.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var out tail
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // what it has left behind is no failure
-		return nil
+	if err := process.Run(ctx, process.Command{Argv: argv, Limit: checkLimit}); err != nil {
+		return fmt.Errorf("health check %q: %w", strings.Join(argv, " "), err)
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	if text := printable(out); text != "" {
-		err = errors.New(err.Error() + ": " + text)
-	}
-	return fmt.Errorf("the check %q: %w", strings.Join(argv, " "), err)
+	return nil
 }

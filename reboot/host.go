@@ -45,7 +45,7 @@ func (h Host) Boot() (Boot, error) {
 	}
 	id := strings.TrimSpace(string(data))
 	if id == "" || len(id) > maxBootID || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return Boot{}, fmt.Errorf("read the boot ID from %s: %q is none", path, clip(string(data), 40))
+		return Boot{}, fmt.Errorf("read the boot ID from %s: %q is not a boot ID", path, clip(string(data), 40))
 	}
 	t, err := h.bootTime()
 	if err != nil {
@@ -70,14 +70,14 @@ func (h Host) bootTime() (time.Time, error) {
 		}
 		seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 		if err != nil || seconds < 0 {
-			return time.Time{}, fmt.Errorf("read the boot time from %s: %q is no time", path, clip(value, 40))
+			return time.Time{}, fmt.Errorf("read the boot time from %s: %q is not a time", path, clip(value, 40))
 		}
 		return time.Unix(seconds, 0), nil
 	}
 	if err := lines.Err(); err != nil {
 		return time.Time{}, fmt.Errorf("read the boot time from %s: %w", path, err)
 	}
-	return time.Time{}, fmt.Errorf("read the boot time from %s: no line btime", path)
+	return time.Time{}, fmt.Errorf("read the boot time from %s: no btime line", path)
 }
 
 // Uptime is how long the machine has been up, including the time in which it

@@ -26,13 +26,13 @@ func TestBoot(t *testing.T) {
 	}{
 		"good":                  {id, stat, ""},
 		"no boot ID":            {"", stat, "no such file"},
-		"empty boot ID":         {"\n", stat, "is none"},
-		"several lines":         {"a\nb\n", stat, "is none"},
-		"endless boot ID":       {strings.Repeat("x", 1<<20), stat, "is none"},
+		"empty boot ID":         {"\n", stat, "is not a boot ID"},
+		"several lines":         {"a\nb\n", stat, "is not a boot ID"},
+		"endless boot ID":       {strings.Repeat("x", 1<<20), stat, "is not a boot ID"},
 		"no stat":               {id, "", "no such file"},
-		"stat without btime":    {id, "cpu 1\n", "no line btime"},
-		"btime that is no time": {id, "btime soon\n", "is no time"},
-		"negative btime":        {id, "btime -1\n", "is no time"},
+		"stat without btime":    {id, "cpu 1\n", "no btime line"},
+		"btime that is no time": {id, "btime soon\n", "is not a time"},
+		"negative btime":        {id, "btime -1\n", "is not a time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

@@ -23,8 +23,8 @@ const (
 // not have.
 const busAddress = "unix:path=/run/dbus/system_bus_socket"
 
-// levels are logind's flags for the kinds of a reboot; it has no flag for the one that
-// begins everything anew, whatever is prepared in kexec or /run/nextroot.
+// levels are logind's flags for the kinds of a reboot; it has no flag for a full
+// reboot whatever is prepared in kexec or /run/nextroot.
 var levels = map[string]uint64{"reboot": 0, "kexec": 1 << 1, "soft-reboot": 1 << 2}
 
 // Logind asks the machine's login manager over the system bus to reboot, and
@@ -35,7 +35,7 @@ var levels = map[string]uint64{"reboot": 0, "kexec": 1 << 1, "soft-reboot": 1 <<
 func Logind(ctx context.Context, level, message string) error {
 	flags, ok := levels[level]
 	if !ok {
-		return fmt.Errorf("ask logind to reboot: there is no level %q", level)
+		return fmt.Errorf("ask logind to reboot: %q is not a level of a reboot", level)
 	}
 	conn, manager, err := connect(ctx)
 	if err != nil {
@@ -45,7 +45,7 @@ func Logind(ctx context.Context, level, message string) error {
 
 	if message != "" {
 		if err := manager.CallWithContext(ctx, logindManager+".SetWallMessage", 0, message, true).Err; err != nil {
-			return fmt.Errorf("give logind the message for users: %w", err)
+			return fmt.Errorf("set logind's wall message: %w", err)
 		}
 	}
 	err = manager.CallWithContext(ctx, logindManager+".RebootWithFlags", 0, flags).Err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"rebootd.dev/reboot/process"
 )
 
 // Shutdown is what logind knows of shutdowns of the machine, reboots among them.
@@ -31,7 +33,7 @@ const (
 )
 
 // WatchShutdown tells seen what logind knows, at first and whenever that changes,
-// until ctx ends. When logind cannot be asked, seen is told why, and is told anew
+// until ctx ends. When logind cannot be asked, seen is told why, and is told again
 // when it can; seen is called from one goroutine.
 func WatchShutdown(ctx context.Context, seen func(Shutdown, error)) {
 	for {
@@ -148,7 +150,7 @@ func blockers(ctx context.Context, manager dbus.BusObject) (string, error) {
 		blocks := strings.HasPrefix(i.Mode, "block")
 		for what := range strings.SplitSeq(i.What, ":") {
 			if blocks && what == "shutdown" {
-				names = append(names, printable([]byte(fmt.Sprintf("%s (%s)", i.Who, i.Why))))
+				names = append(names, process.Printable([]byte(fmt.Sprintf("%s (%s)", i.Who, i.Why))))
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package reboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -14,11 +16,30 @@ type Userspace struct {
 	Since       time.Time // when this userspace was started
 }
 
-// ReadUserspace asks systemd over the system bus. Versions that do not count soft
-// reboots, those before 256, give an error. What it says does not change while the
-// daemon runs: a soft reboot ends it (org.freedesktop.systemd1(5),
-// systemd-soft-reboot.service(8)).
-func ReadUserspace(ctx context.Context) (u Userspace, err error) {
+// ErrNoSoftReboots says that there is nothing to ask: there is no system bus, no systemd
+// is to be found by way of it, or it does not count soft reboots, as before version 256.
+// None of this changes while the daemon runs.
+var ErrNoSoftReboots = errors.New("this machine does not count soft reboots")
+
+const (
+	errServiceUnknown  = "org.freedesktop.DBus.Error.ServiceUnknown" // neither there nor to be started
+	errUnknownProperty = "org.freedesktop.DBus.Error.UnknownProperty"
+)
+
+// ReadUserspace asks systemd over the system bus (org.freedesktop.systemd1(5)). What it says
+// does not change while the daemon runs: a soft reboot ends it
+// (systemd-soft-reboot.service(8)). An error that is no [ErrNoSoftReboots] may pass, and it
+// can be asked again: the bus or systemd is being restarted, does not answer within ten
+// seconds, or refuses.
+func ReadUserspace(ctx context.Context) (Userspace, error) {
+	u, err := readUserspace(ctx)
+	if errors.Is(err, fs.ErrNotExist) || isError(err, errServiceUnknown) || isError(err, errUnknownProperty) {
+		err = fmt.Errorf("%w: %w", ErrNoSoftReboots, err)
+	}
+	return u, err
+}
+
+func readUserspace(ctx context.Context) (u Userspace, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	conn, _, err := connect(ctx)

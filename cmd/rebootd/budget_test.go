@@ -54,26 +54,3 @@ func TestNoMethodByName(t *testing.T) {
 		}
 	}
 }
-
-// Rooms know only what their package comment says.
-func TestRooms(t *testing.T) {
-	for room, bad := range map[string][]string{
-		"lock":            {"rebootd.dev/"},
-		"drain":           {"rebootd.dev/"},
-		"reboot":          {"rebootd.dev/", "k8s.io/"},
-		"daemon/sentinel": {"rebootd.dev/", "k8s.io/"},
-		"daemon/kube":     {"rebootd.dev/"},
-	} {
-		out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, "rebootd.dev/"+room).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for imp := range strings.Lines(string(out)) {
-			for _, b := range bad {
-				if strings.HasPrefix(imp, b) {
-					t.Errorf("%s imports %s", room, strings.TrimSpace(imp))
-				}
-			}
-		}
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/reboot"
 )
 
 var env = []string{"NODE_NAME=node-1"}
@@ -25,7 +26,7 @@ func TestDefaults(t *testing.T) {
 	want := &config{
 		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed"}, LockName: "rebootd", Slots: 1,
 		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, VolumeTimeout: 2 * time.Minute,
-		NodeLease: decide.LeaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
+		NodeLease: leaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
 		Hooks: "/etc/rebootd", HookTimeout: 5 * time.Minute, RebootMethod: "command", RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
 		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, MetricsAddress: ":9650", LogLevel: "info", LogFormat: "json",
 	}
@@ -146,46 +147,53 @@ func TestAllErrorsAtOnce(t *testing.T) {
 func TestContradictions(t *testing.T) {
 	for args, want := range map[string]string{
 		"--reboot-method=logind --reboot-command=/sbin/reboot":     "the method is logind",
-		"--allow-kexec --reboot-command=/sbin/reboot":              "one kind of reboot",
-		"--allow-soft-reboot --reboot-command=/sbin/reboot":        "one kind of reboot",
-		"--wall-message=x --reboot-command=/sbin/reboot":           "a message of its own",
+		"--allow-kexec --reboot-command=/sbin/reboot":              "used for every level of reboot",
+		"--allow-soft-reboot --reboot-command=/sbin/reboot":        "used for every level of reboot",
+		"--wall-message=x --reboot-command=/sbin/reboot":           "add the message to the command",
 		"--allow-soft-reboot --allow-kexec":                        "",
 		"--allow-soft-reboot --allow-kexec --reboot-method=logind": "",
+		"--settle=20m":                                    "--settle must be shorter than --health-timeout",
+		"--settle=1m --health-timeout=1m":                 "--settle must be shorter than --health-timeout",
+		"--settle=59s --health-timeout=1m":                "",
+		"--settle=20m --health-timeout=30m":               "",
+		"--completion-timeout=1h":                         "--completion-timeout must not be longer than --drain-timeout",
+		"--completion-timeout=30m":                        "",
+		"--completion-timeout=1h --drain-timeout=0":       "",
+		"--drain-timeout=0 --drain-timeout-policy=force":  "--drain-timeout-policy=force has no effect with --drain-timeout=0",
+		"--drain-timeout=0 --drain-timeout-policy=reboot": "--drain-timeout-policy=reboot has no effect with --drain-timeout=0",
+		"--drain-timeout=0":                               "",
+		"--drain=false --wait-for-jobs":                   "--wait-for-jobs has no effect with --drain=false",
+		"--drain=false --completion-timeout=1m":           "--completion-timeout has no effect with --drain=false",
+		"--drain=false --drain-timeout=1m":                "",
 	} {
 		_, _, err := load(strings.Fields(args), env)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || len(flatten(err)) != 1) {
 			t.Errorf("%s: %v", args, err)
+		}
+	}
+	// What is refused by itself is not refused again for what it is not.
+	for _, arg := range []string{"--settle=x", "--health-timeout=x", "--drain-timeout=x", "--completion-timeout=x"} {
+		if _, _, err := load([]string{arg}, env); err == nil || len(flatten(err)) != 1 {
+			t.Errorf("%s: %v", arg, err)
 		}
 	}
 }
 
-// Each level has its command.
-func TestArgv(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		args  string
-		level decide.Level
-		want  string
-	}{
-		{"", decide.FullReboot, "systemctl reboot"},
-		{"", decide.Kexec, "systemctl kexec"},
-		{"", decide.SoftReboot, "systemctl soft-reboot"},
-		{"--reboot-command=/sbin/reboot", decide.FullReboot, "/sbin/reboot"},
-		{"--reboot-method=logind", decide.FullReboot, self + " logind-reboot reboot"},
-		{"--reboot-method=logind", decide.SoftReboot, self + " logind-reboot soft-reboot"},
-		{"--wall-message=soon", decide.FullReboot, "systemctl reboot --message=soon"},
-		{"--wall-message=soon", decide.Kexec, "systemctl kexec --message=soon"},
-		{"--wall-message=soon --reboot-method=logind", decide.FullReboot, self + " logind-reboot reboot soon"},
+// The machine is rebooted as the settings say.
+func TestRebooter(t *testing.T) {
+	systemctl := []string{"systemctl", "reboot"}
+	for args, want := range map[string]reboot.Rebooter{
+		"":                              {Command: systemctl},
+		"--reboot-command=/sbin/reboot": {Command: []string{"/sbin/reboot"}},
+		"--reboot-method=logind":        {Logind: true, Command: systemctl},
+		"--wall-message=soon":           {Command: systemctl, Message: "soon"},
 	} {
-		cfg, _, err := load(strings.Fields(c.args), env)
+		cfg, _, err := load(strings.Fields(args), env)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if argv, err := cfg.argv(c.level); err != nil || strings.Join(argv, " ") != c.want {
-			t.Errorf("%q, %s: %q, %v; want %s", c.args, c.level, argv, err, c.want)
+		if diff := cmp.Diff(cfg.rebooter(), want); diff != "" {
+			t.Errorf("%s (-settings +want)\n%s", args, diff)
 		}
 	}
 }

@@ -94,7 +94,7 @@ func readFlags(opts []option, args []string) (values map[string][]given, file *g
 		err := fs.Parse(args)
 		if err == nil {
 			for _, a := range fs.Args() {
-				errs = append(errs, fmt.Errorf("%q is no flag", a))
+				errs = append(errs, fmt.Errorf("unexpected argument %q", a))
 			}
 			return values, file, help, errs
 		}
@@ -213,13 +213,13 @@ func readFile(opts []option, path string) (map[string][]given, error) {
 func written(o option, v any) ([]string, error) {
 	if l, ok := v.([]any); ok && o.list {
 		if len(l) == 0 {
-			return nil, errors.New("is an empty list")
+			return nil, errors.New("must not be an empty list")
 		}
 		var out []string
 		for _, x := range l {
 			s, ok := x.(string)
 			if !ok {
-				return nil, fmt.Errorf("%v is no string", x)
+				return nil, fmt.Errorf("%v is not a string", x)
 			}
 			out = append(out, s)
 		}
@@ -235,12 +235,12 @@ func written(o option, v any) ([]string, error) {
 		if n, ok := v.(float64); ok {
 			return []string{fmt.Sprint(n)}, nil
 		}
-		return nil, fmt.Errorf("%v is no number", v)
+		return nil, fmt.Errorf("%v is not a number", v)
 	default:
 		if s, ok := v.(string); ok {
 			return []string{s}, nil
 		}
-		return nil, fmt.Errorf("%v is no string (durations are written with a unit, such as \"30m\")", v)
+		return nil, fmt.Errorf("%v is not a string (durations are written with a unit, such as \"30m\")", v)
 	}
 }
 
@@ -283,7 +283,7 @@ func (c *config) write(w io.Writer) error {
 // usage is what help prints.
 func usage() string {
 	var b strings.Builder
-	b.WriteString(`rebootd reboots the node that it runs on, safely, when it is asked to.
+	b.WriteString(`rebootd reboots the node that it runs on, safely, when a reboot is requested.
 
 Usage:
   rebootd [flags]                the daemon

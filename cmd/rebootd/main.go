@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"rebootd.dev/daemon/hook"
 	"rebootd.dev/reboot"
 )
 
@@ -40,8 +41,10 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	case "help":
 		fmt.Fprint(stdout, usage())
 		return exitOK
-	case "logind-reboot":
+	case reboot.LogindCommand:
 		return logindReboot(args, stderr)
+	case hook.Command:
+		return hook.Supervise(args)
 	case "", "check-config":
 	default:
 		fmt.Fprintf(stderr, "rebootd: unknown command %q; see rebootd help\n", command)
@@ -86,7 +89,7 @@ func logindReboot(args []string, stderr io.Writer) int {
 		level = args[0]
 	case 0:
 	default:
-		fmt.Fprintln(stderr, "rebootd: logind-reboot takes a level (reboot, kexec or soft-reboot) and a message for users, and no more")
+		fmt.Fprintln(stderr, "rebootd: logind-reboot takes at most a level (reboot, kexec or soft-reboot) and a message for users")
 		return exitUsage
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), logindTimeout)

@@ -59,20 +59,20 @@ rebootd \- reboots this node of a Kubernetes cluster safely
 .br
 .B rebootd version
 .SH DESCRIPTION
-When something asks for a reboot, by a file such as
+When a reboot is requested, by a file such as
 .I /run/reboot\-needed
 or by an annotation of the Node,
 .B rebootd
-waits for the node's turn, cordons and drains it, reboots it, proves that another boot runs and that the node is
-healthy, puts the node back as it was found and passes the turn on.
+waits for the node's turn, cordons and drains the node, reboots it, verifies that it has rebooted and is healthy,
+puts it back as it was found and passes the turn on.
 .PP
 .B rebootd check\-config
 validates the settings and prints them as a configuration file.
 .SH OPTIONS
-Every flag is also a variable of the environment,
+Every flag is also an environment variable
 .RB ( \-\-drain\-timeout
 is
-.BR REBOOTD_DRAIN_TIMEOUT ),
+.BR REBOOTD_DRAIN_TIMEOUT )
 and a key of the file
 .RB ( drainTimeout ).
 A flag beats the environment, which beats the file.
@@ -86,18 +86,23 @@ a YAML file with these settings
 	b.WriteString(`.SH FILES
 .TP
 .I /etc/rebootd/kubeconfig
-how rebootd.service reaches the API server; without it the unit does not start
+how rebootd.service connects to the API server; the unit does not start without it
 .TP
 .I /etc/default/rebootd
 settings of rebootd.service
 .TP
 .I /run/reboot\-needed
-asks for a reboot, since when it was written; what is in it is shown to people
+requests a reboot, as of its modification time; its content is shown to people
 .TP
 .I /run/reboot\-needed.pkgs
-packages that want it, one a line
+the packages that need the reboot, one per line
+.TP
+.I /etc/rebootd/pre\-drain.d, /etc/rebootd/pre\-reboot.d, /etc/rebootd/post\-boot.d
+programs that are run as hooks
+.SH SIGNALS
+On SIGTERM or SIGINT the daemon stops within 5 seconds and undoes nothing; the next start continues.
 .SH EXIT STATUS
-0 when it was told to stop; 1 when it cannot start; 2 when a setting is refused: every one that is, on standard error.
+0: stopped by a signal; 1: cannot start; 2: the settings are not valid, with every error on standard error.
 .SH SEE ALSO
 .BR systemctl (1),
 .BR systemd\-logind.service (8),

@@ -14,9 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rebootd.dev/daemon"
-	"rebootd.dev/daemon/decide"
-	"rebootd.dev/daemon/gate"
-	"rebootd.dev/drain"
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/others"
 )
 
 var rewrite = flag.Bool("rewrite-readme", false, "write the README's reference anew")
@@ -30,7 +29,7 @@ func TestREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(data)
-	for name, want := range map[string]string{"flags": flagTable(), "reasons": reasonTable(decide.Meanings()), "pod reasons": reasonTable(drain.Meanings()), "metrics": metricTable(t), "others": othersTable()} {
+	for name, want := range map[string]string{"flags": flagTable(), "reasons": reasonTable(reasons()), "pod reasons": reasonTable(podMeanings(true)), "report reasons": reasonTable(podMeanings(false)), "metrics": metricTable(t), "others": othersTable(), "gates": gateTable()} {
 		block := regexp.MustCompile(`(?s)<!-- ` + name + ` -->\n(.*?)<!-- end -->`)
 		got := block.FindStringSubmatch(text)
 		if got == nil {
@@ -47,7 +46,7 @@ func TestREADME(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, o := range drain.Outcomes() {
+	for _, o := range api.Outcomes() {
 		if !strings.Contains(text, "`"+string(o)+"`") {
 			t.Errorf("the README does not name the outcome %s", o)
 		}
@@ -63,6 +62,14 @@ func flagTable() string {
 	return b.String()
 }
 
+func reasons() map[api.Reason]string {
+	out := map[api.Reason]string{}
+	for _, r := range api.Reasons() {
+		out[r.Reason] = r.Meaning
+	}
+	return out
+}
+
 func reasonTable[R ~string](meanings map[R]string) string {
 	var b strings.Builder
 	b.WriteString("| reason | meaning |\n|---|---|\n")
@@ -72,10 +79,32 @@ func reasonTable[R ~string](meanings map[R]string) string {
 	return b.String()
 }
 
+// podMeanings are those of the reasons that keep a pod on the node, or of the others.
+func podMeanings(blocks bool) map[api.PodReason]string {
+	out := map[api.PodReason]string{}
+	for _, i := range api.PodReasons() {
+		if i.Blocks == blocks {
+			out[i.Reason] = i.Meaning
+		}
+	}
+	return out
+}
+
+// gateTable has the gates in the order of their precedence.
+func gateTable() string {
+	var b strings.Builder
+	b.WriteString("| gate | closed while | the node |\n|---|---|---|\n")
+	for _, g := range gates(new(config), parts{}) {
+		k := g.gate.Kind()
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.Name, k.Meaning, k.Binds)
+	}
+	return b.String()
+}
+
 func othersTable() string {
 	var b strings.Builder
 	b.WriteString("| who | by | is |\n|---|---|---|\n")
-	for _, s := range gate.Signals() {
+	for _, s := range others.Signals() {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", s[0], s[1], s[2])
 	}
 	return b.String()

@@ -23,12 +23,15 @@ import (
 	"k8s.io/klog/v2"
 
 	"rebootd.dev/daemon"
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/availability"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/hook"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/drain"
-	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/lock/nodelease"
 	"rebootd.dev/reboot"
 )
@@ -75,16 +78,16 @@ func runDaemon(cfg *config, stderr io.Writer) error {
 		wg.Go(func() { serve(ctx, cfg.MetricsAddress, daemon.Handler(registry, alive, d.Ready()), log) })
 	}
 	log.Info().Str("version", versionString()).Str("node", cfg.NodeName).Strs("sentinels", cfg.Sentinels).
-		Str("reboot_method", cfg.RebootMethod).Str("reboot_command", cfg.RebootCommand).Bool("dry_run", cfg.DryRun).Msg("rebootd starts")
-	for _, what := range (reboot.Host{Root: cfg.HostRoot}).RebootsByItself() {
-		log.Warn().Str("found", what).Msg("something else reboots this machine, past the lock and the drain: turn it off")
+		Str("reboot_method", cfg.RebootMethod).Str("reboot_command", cfg.RebootCommand).Bool("dry_run", cfg.DryRun).Msg("rebootd is starting")
+	for _, what := range (reboot.Host{Root: cfg.HostRoot}).AutomaticReboots() {
+		log.Warn().Str("found", what).Msg("another program is configured to reboot this machine and would bypass rebootd's lock and drain; disable its automatic reboots")
 	}
 	// Ready before the API server has answered: it may be away for an hour, and
 	// the unit is no less up for it.
 	notify(log, sdnotify.SdNotifyReady)
 	d.Run(ctx)
 	notify(log, sdnotify.SdNotifyStopping)
-	log.Info().Msg("rebootd stops; what is under way goes on with the next start")
+	log.Info().Msg("rebootd is stopping; the next start continues any operation in progress")
 	return nil
 }
 
@@ -103,68 +106,65 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	if err != nil {
 		return nil, err
 	}
-	api, err := kube.New(restConfig)
+	client, err := kube.New(restConfig)
 	if err != nil {
 		return nil, err
 	}
-	if err := api.ForNode(restConfig, cfg.NodeName); err != nil {
+	if err := client.ForNode(restConfig, cfg.NodeName); err != nil {
 		return nil, err
 	}
-	slots, err := lock.New(lock.Config{
-		API: api, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
-		Duration: slotDuration, ZoneLimit: turnLimit(cfg), AtWork: daemon.AtWork(api, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
+	slots, err := lease.New(lease.Config{
+		API: client, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
+		Duration: slotDuration, ZoneLimit: turnLimit(cfg), AtWork: daemon.AtWork(client, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
 		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	drainer, err := drain.New(drain.Config{
-		API: api, Node: cfg.NodeName, SelfUID: types.UID(os.Getenv(podUIDVariable)), DryRun: cfg.DryRun,
+		API: client, Node: cfg.NodeName, SelfUID: types.UID(os.Getenv(podUIDVariable)), DryRun: cfg.DryRun,
 		WaitForJobs: cfg.WaitForJobs, CompletionTimeout: cfg.CompletionTimeout, VolumeTimeout: cfg.VolumeTimeout,
-		OnEviction: metrics.Eviction,
-		OnError:    func(err error) { log.Warn().Err(err).Msg("draining goes on") },
+		ClockSkew: client.ClockSkew, OnEviction: metrics.Eviction,
+		OnError: func(err error) { log.Warn().Err(err).Msg("drain error; retrying") },
 	})
 	if err != nil {
 		return nil, err
 	}
 	var nodeLease daemon.NodeLeaser // not a nil *Lease in a non-nil interface
-	if cfg.NodeLease != decide.LeaseOff {
-		nodeLease, err = nodelease.New(nodelease.Config{API: api, Namespace: cfg.NodeLeaseNamespace, Node: cfg.NodeName, Duration: cfg.NodeLeaseDuration})
+	if cfg.NodeLease != leaseOff {
+		nodeLease, err = nodelease.New(nodelease.Config{API: client, Namespace: cfg.NodeLeaseNamespace, Node: cfg.NodeName, Duration: cfg.NodeLeaseDuration})
 		if err != nil {
 			return nil, err
 		}
 	}
-	limit, err := decide.ParseLimit(cfg.MaxUnavailable)
-	if err != nil {
-		return nil, err
-	}
-	var hooks daemon.Hooks // as above
 	runner := cfg.hookRunner(log)
-	if runner != nil {
-		hooks = runner
-	}
 	beat := watchdog(log)
+	var stages []daemon.Stage
+	if runner != nil {
+		stages = append(stages, daemon.PreDrainHooks(runner))
+	}
+	if cfg.Drain {
+		stages = append(stages, daemon.Drain(drainer, cfg.DrainTimeout, cfg.DrainTimeoutPolicy))
+	}
+	if runner != nil {
+		stages = append(stages, daemon.PreRebootHooks(runner))
+	}
 	return daemon.New(daemon.Config{
 		NodeName: cfg.NodeName, Same: cfg.Same,
 		Policy: decide.Policy{
-			Lock: cfg.LockName, MaxUnavailable: limit, NodeLease: cfg.NodeLease,
-			Drain: cfg.Drain, DrainTimeout: cfg.DrainTimeout, OnDrainTimeout: cfg.DrainTimeoutPolicy,
+			Lock: cfg.LockName, OrderWait: cfg.DrainTimeout,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
-			Hooks: hooks != nil, AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
+			AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
 		},
-		API: api, Lock: slots, NodeLease: nodeLease, Drain: drainer, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
+		Gates: inUse(gates(cfg, parts{api: client, lock: slots, log: log})), Stages: stages,
+		API: client, Lock: slots, NodeLease: nodeLease, LeaseRequired: cfg.NodeLease == leaseRequired, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
 		WatchShutdown: reboot.WatchShutdown,
 		Userspace:     reboot.ReadUserspace,
-		Hooks:         hooks, Checks: cfg.checks(runner),
-		Spawn: func(level decide.Level, output func(string)) (daemon.Child, error) {
-			argv, err := cfg.argv(level)
+		Checks:        cfg.checks(runner),
+		Spawn: func(level api.Level, output func(string)) (daemon.Child, error) {
+			c, err := cfg.rebooter().Start(string(level), output)
 			if err != nil {
-				return nil, fmt.Errorf("find the reboot command: %w", err)
-			}
-			// Not a nil *Child in a non-nil interface.
-			c, err := reboot.Start(argv, output)
-			if err != nil {
-				return nil, err
+				return nil, err // not a nil *Child in a non-nil interface
 			}
 			return c, nil
 		},
@@ -177,6 +177,43 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	})
 }
 
+// parts are what gates are made of, besides the settings.
+type parts struct {
+	api  *kube.Client
+	lock *lease.Lock
+	log  zerolog.Logger
+}
+
+// registered is a gate, and whether the settings have it asked.
+type registered struct {
+	gate gate.Gate
+	used bool
+}
+
+// gates are registered here, in the order of their precedence: of several that are
+// closed, people are told of the first.
+func gates(cfg *config, p parts) []registered {
+	return []registered{
+		{daemon.Hold, true},
+		{daemon.OthersAtWork, true},
+		{daemon.NodeLeaseFree, true},
+		{daemon.NodeLeaseThere, true},
+		{daemon.Inhibitors, true},
+		{daemon.Paused, true},
+		{&availability.Gate{API: p.api, Lock: p.lock, Node: cfg.NodeName, Name: cfg.LockName, Same: cfg.Same, Limit: cfg.limit, Log: p.log}, cfg.limit.IsSet()},
+	}
+}
+
+// inUse are the gates that are asked.
+func inUse(all []registered) (out []gate.Gate) {
+	for _, r := range all {
+		if r.used {
+			out = append(out, r.gate)
+		}
+	}
+	return out
+}
+
 // hookRunner runs the hooks, nil if there are none, or none may be run.
 func (c *config) hookRunner(log zerolog.Logger) *hook.Runner {
 	r := &hook.Runner{
@@ -184,6 +221,7 @@ func (c *config) hookRunner(log zerolog.Logger) *hook.Runner {
 		Output: func(stage, name, line string) {
 			log.Info().Str("stage", stage).Str("hook", name).Str("output", line).Msg("hook")
 		},
+		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
 	}
 	if c.Hooks == "" || c.DryRun || !r.Any() {
 		return nil
@@ -194,15 +232,7 @@ func (c *config) hookRunner(log zerolog.Logger) *hook.Runner {
 // checks are what a node must pass after a boot, besides what its Node says.
 func (c *config) checks(hooks *hook.Runner) (out []func(context.Context) error) {
 	if hooks != nil {
-		ran := false // in this start of the daemon, until they succeed
-		out = append(out, func(ctx context.Context) error {
-			if ran {
-				return nil
-			}
-			_, err := hooks.Do(ctx, hook.PostBoot)
-			ran = err == nil
-			return err
-		})
+		out = append(out, (&hook.Once{Runner: hooks, Stage: hook.PostBoot}).Check)
 	}
 	if c.SystemRunning {
 		out = append(out, reboot.SystemRunning)
@@ -235,7 +265,7 @@ func apiConfig(cfg *config) (*rest.Config, error) {
 	if cfg.Kubeconfig == "" {
 		c, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("find the API server: no --kubeconfig is given, and: %w", err)
+			return nil, fmt.Errorf("find the API server: no --kubeconfig was given, and the in-cluster configuration cannot be used: %w", err)
 		}
 		return c, nil
 	}
@@ -259,7 +289,7 @@ func serve(ctx context.Context, address string, h http.Handler, log zerolog.Logg
 		if ctx.Err() != nil {
 			return
 		}
-		log.Error().Err(err).Str("address", address).Dur("retry_in", bindAgain).Msg("cannot serve metrics and health; tries again")
+		log.Error().Err(err).Str("address", address).Dur("retry_in", bindAgain).Msg("cannot serve metrics and health; retrying")
 		select {
 		case <-time.After(bindAgain):
 		case <-ctx.Done():
@@ -279,7 +309,7 @@ func notify(log zerolog.Logger, state string) {
 func watchdog(log zerolog.Logger) func() {
 	limit, err := sdnotify.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn().Err(err).Msg("cannot read what systemd's watchdog wants; leaves it alone")
+		log.Warn().Err(err).Msg("cannot read the settings of systemd's watchdog; not notifying it")
 	}
 	if limit == 0 {
 		return func() {}

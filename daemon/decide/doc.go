@@ -12,14 +12,22 @@
 //	                                          ↓           ↓
 //	                                        Halted      Halted
 //
+// Three concepts carry everything between the request and the order. A gate says "not
+// now", and what follows depends on nothing but the points at which it binds (package
+// gate). A stage is done between the cordon and the order, and undone in reverse
+// ([Stage]). A claim is taken in order before anything is done to the node, and given
+// back in reverse ([Claim]). A new gate, stage or claim changes nothing here.
+//
 // What the rest of the daemon may rely on:
 //
-//   - Everything before the spawned reboot is undone in reverse order (uncordon,
-//     then release of the slot) when the request is withdrawn, the node is held,
-//     the slot is lost or the drain fails.
-//   - Nothing after it is undone: the node stays cordoned and keeps its slot until
-//     another boot has been proved and the node is healthy.
-//   - A step that the next start of the daemon must know of is written to the
-//     record before it is taken.
+//   - Everything before the spawned reboot is undone in reverse order (the stages, the
+//     cordon, then the claims) when the request is withdrawn, a gate that binds there
+//     closes, a claim is lost or a stage fails. From the first stage that is undone there
+//     is no way on but back.
+//   - Nothing after it is undone: the node stays cordoned and keeps its claims until
+//     another boot has been proved and the node is healthy. While the machine goes down,
+//     whoever has ordered that, nothing is done at all.
+//   - A step that the next start of the daemon must know of is written to the record
+//     before it is taken.
 //   - Asked twice with the same arguments it answers the same.
 package decide

@@ -1,66 +1,49 @@
 package decide
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"time"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/gate"
 )
 
 // Policy is what the configuration says about an operation.
 type Policy struct {
-	Lock           string // its name
-	MaxUnavailable Limit  // of nodes, for whatever reason
-	NodeLease      LeaseMode
-	Drain          bool          // false: cordon and reboot without draining
-	DrainTimeout   time.Duration // from the cordon; 0: no limit
-	OnDrainTimeout TimeoutPolicy
-	RebootTimeout  time.Duration // from the order until the machine must be down
-	HealthTimeout  time.Duration // from the boot until the node must be healthy
-	Settle         time.Duration // how long it must stay healthy
+	Lock   string  // its name
+	Stages []Stage // in their order
 
-	Hooks bool // there are hooks to run
+	// OrderWait is for how long a node without a lasting stage waits for the gates before
+	// the order; 0: no limit. One with such a stage waits for as long as that may take.
+	OrderWait     time.Duration
+	RebootTimeout time.Duration // from the spawn until the machine must be down
+	HealthTimeout time.Duration // from the begin of the verification until the node must be healthy
+	Settle        time.Duration // how long it must stay healthy
 
 	// The levels of a reboot that may take the place of a whole one, when asked for.
 	AllowSoftReboot, AllowKexec bool
 }
-
-// TimeoutPolicy says what happens to a drain that takes too long.
-type TimeoutPolicy string
-
-// The policies for a drain that takes too long.
-const (
-	Rollback TimeoutPolicy = "rollback" // put the node back, try again later
-	Force    TimeoutPolicy = "force"    // delete what is left, then reboot
-	Reboot   TimeoutPolicy = "reboot"   // reboot with what is left
-)
 
 // Facts are what is known of the world at one moment. They are complete: Next is
 // not asked before the sentinel, the Node and the boot have been read once.
 type Facts struct {
 	Now      time.Time
 	Instance string        // this start of the daemon
+	Running  time.Duration // since this start of the daemon
 	Uptime   time.Duration // of the machine, CLOCK_BOOTTIME
 
 	Request Request
-	Held    bool   // people want the node left alone
-	Hold    string // and why
-	Others  string // who else is at work on the node, "" if nobody
+	Boot    Boot
+	Node    Node
+	Gates   []gate.Status // in the order of their precedence
+	Claims  []Claim       // in the order in which they are taken
+	Stages  []Progress    // as Policy.Stages
 
-	Boot Boot
-	Node Node
-	Slot Slot
-	Room Room
-
-	NodeLease NodeLease
-
-	Drain    Drain
 	Child    Child
 	Shutdown Shutdown
-	Hooks    Hooks
+	Refused  Refused
 
-	HealthySince time.Time // zero: not healthy
-	Ailing       string    // which check fails, when not healthy
+	HealthySince time.Time // since when Ailing has been ""; zero: it is not
+	Ailing       string    // by the function Ailing
 }
 
 // Boot identifies the running boot. An empty ID means that it cannot be read;
@@ -73,6 +56,15 @@ type Boot struct {
 	Userspace Userspace
 }
 
+// Userspace is what the machine's service manager knows of its own starts; where it
+// does not count soft reboots nothing is known.
+type Userspace struct {
+	Pending     bool // it could not be asked yet, and is asked again
+	Known       bool
+	SoftReboots int       // in this boot
+	Since       time.Time // when the userspace that runs was started
+}
+
 // Node is what matters of the Node object.
 type Node struct {
 	Unschedulable bool
@@ -82,45 +74,13 @@ type Node struct {
 	// Unprotected are the annotations that protect a node from autoscalers and that
 	// this one has not.
 	Unprotected []string
-}
 
-// SlotState is what is known of the slot of this node.
-type SlotState int
-
-// The states of the slot.
-const (
-	SlotUnknown SlotState = iota // not looked up yet, or an answer was lost
-	SlotNone                     // none is ours
-	SlotHeld
-	SlotGone // was ours, and was taken away
-)
-
-// Slot is the node's place in the lock.
-type Slot struct {
-	State  SlotState
-	Name   string
-	Note   string // who holds it instead, or whom we wait for
-	Paused string // why people have paused the lock, while it is held; "" when they have not
-}
-
-// Room is whether the limit of unavailable nodes leaves room for this one.
-type Room struct {
-	Key string    // for which attempt it was looked for: [Record.DrainKey]
-	At  time.Time // when
-	OK  bool
-	Why string // there is none
-	// Way are nodes that could go in place of this one, and to which it has not given
-	// way lately, if there is no room.
-	Way []string
-}
-
-// Drain is the progress of one drain.
-type Drain struct {
-	Key     string // which drain: [Record.DrainKey]
-	Done    bool   // the node is drained at present
-	Blocked int    // pods that cannot be evicted at present
-	Summary string // which and why, stable and short; or the totals when done
-	Detail  string // how far it has come
+	Ready        bool
+	ReadyMessage string    // why it is not
+	Heartbeat    time.Time // when the kubelet last said so
+	KubeletBoot  string    // the boot ID that the kubelet has reported
+	// Checks is why the checks that are made besides have not all passed; "" if they have.
+	Checks string
 }
 
 // ChildState is what became of the reboot command.
@@ -136,10 +96,18 @@ const (
 
 // Child is the reboot command, started for one order.
 type Child struct {
-	Key     string // which order: [Record.OrderKey]
+	Key     string // which order: [api.Record.OrderKey]
 	State   ChildState
 	Ended   time.Time
 	Problem string // why it failed, with the end of its output
+}
+
+// of is the state of the command for the record's order.
+func (c Child) of(r *api.Record) ChildState {
+	if c.Key != r.OrderKey() {
+		return ChildNone
+	}
+	return c.State
 }
 
 // Shutdown is what the machine's login manager knows of shutdowns of the machine.
@@ -147,64 +115,17 @@ type Child struct {
 type Shutdown struct {
 	Pending   bool   // it has not been asked yet
 	Known     bool   // it has answered
-	Inhibited string // who inhibits one, and why; "": nobody
 	Kind      string // what is scheduled, reboot or the like; "": nothing
 	At        time.Time
 	Preparing bool // one has begun; delay inhibitors are waited for
 }
 
-// Request is whether a reboot is asked for, and by what.
-type Request struct {
-	Wanted    bool
-	Why       string
-	Annotated bool // by the annotation, perhaps among others
-	Level     Level
-}
-
-// Sentinel is a file that asks for a reboot.
-type Sentinel struct {
-	Path     string
-	ModTime  time.Time
-	Content  string
-	Packages []string
-}
-
-// maxWhy bounds the human reason, which goes into the record and the log.
-const maxWhy = 300
-
-// RequestOf finds out whether a reboot is asked for. A sentinel that is older
-// than the boot is spent: the reboot that it asked for has happened. The level is the
-// highest that any asks for; the annotation asks for everything. annotation is the
-// value of rebootd.dev/request, "" when there is none.
-func RequestOf(sentinels []Sentinel, boot Boot, annotation string) Request {
-	var why []string
-	level := SoftReboot
-	for _, s := range sentinels {
-		if spent(s, boot) {
-			continue
-		}
-		level = higher(level, levelOf(s.Content))
-		w := fmt.Sprintf("%s since %s", s.Path, s.ModTime.UTC().Format(time.RFC3339))
-		if s.Content != "" {
-			w += fmt.Sprintf(" (%s)", s.Content)
-		}
-		if n := len(s.Packages); n > 0 {
-			w += " for " + strings.Join(s.Packages[:min(n, 3)], ", ")
-			if n > 3 {
-				w += fmt.Sprintf(" and %d more", n-3)
-			}
-		}
-		why = append(why, w)
-	}
-	annotated := annotation == "reboot"
-	if annotated {
-		why = append(why, "annotation rebootd.dev/request")
-		level = FullReboot
-	}
-	if len(why) == 0 {
-		return Request{}
-	}
-	return Request{Wanted: true, Annotated: annotated, Level: level, Why: cut(strings.Join(slices.Compact(why), "; "), maxWhy)}
+// Refused is a write of the Node that the API server has refused for good, by a policy
+// of the cluster's for instance. The zero Refused is none.
+type Refused struct {
+	Do    Action    // of the step
+	Words string    // the API server's own
+	Until time.Time // when the next try is due
 }
 
 // cut shortens s to at most n bytes without splitting a character.
@@ -212,5 +133,5 @@ func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
+	return validUTF8(s[:n-len("…")]) + "…"
 }

@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
 
 // A simulated queue: nodes of several zones that ask for slots again and again, some
@@ -28,7 +32,7 @@ type queuer struct {
 }
 
 type queueSlot struct {
-	Succession
+	api.Line
 	holder      *queuer
 	made, freed time.Time
 }
@@ -39,13 +43,13 @@ type queue struct {
 	nodes  []*queuer
 	slots  []queueSlot
 	turn   time.Duration // the longest that a node holds a slot
-	order  func([]Candidate, string) Succession
+	order  func([]Candidate, string) api.Line
 	closes bool // the zone is closed while a free slot is kept for another
 	takes  int
 	passed map[string]time.Time // who has let its turn pass, and until when that counts
 }
 
-func newQueue(seed uint64, order func([]Candidate, string) Succession) *queue {
+func newQueue(seed uint64, order func([]Candidate, string) api.Line) *queue {
 	rng := rand.New(rand.NewPCG(seed, 9))
 	q := &queue{rng: rng, now: t0, order: order, closes: true, passed: map[string]time.Time{}, turn: time.Duration(1+rng.IntN(60)) * time.Minute, slots: make([]queueSlot, 1+rng.IntN(3))}
 	zones := rng.IntN(4)
@@ -97,7 +101,7 @@ func (q *queue) place(n *queuer) int {
 	if at := slices.Index(q.slots[q.latest()].Nodes, n.Node); at >= 0 {
 		return at
 	}
-	return maxLine
+	return api.MaxLine
 }
 
 // take has those that may take the free slots, in their order.
@@ -105,7 +109,7 @@ func (q *queue) take() {
 	for q.latest() >= 0 {
 		var may []*queuer
 		for _, n := range q.nodes {
-			if n.Phase == Queued && n.slot < 0 && !n.absent && !q.barred(n) {
+			if n.Phase == api.PhaseQueued && n.slot < 0 && !n.absent && !q.barred(n) {
 				may = append(may, n)
 			}
 		}
@@ -125,7 +129,7 @@ func (q *queue) take() {
 		}
 		q.takes++
 		q.overtakes(n)
-		n.slot, n.Phase = slot, Draining
+		n.slot, n.Phase = slot, api.PhaseDraining
 		n.until = q.now.Add(q.turn)
 		if n.able {
 			n.until = q.now.Add(time.Duration(1 + q.rng.Int64N(int64(q.turn))))
@@ -144,7 +148,7 @@ func (q *queue) take() {
 func (q *queue) overtakes(by *queuer) {
 	controlPlane := slices.ContainsFunc(q.nodes, func(n *queuer) bool { return n.slot >= 0 && n.ControlPlane })
 	for _, n := range q.nodes {
-		if n == by || n.Phase != Queued || n.absent || !n.able || n.ControlPlane && controlPlane {
+		if n == by || n.Phase != api.PhaseQueued || n.absent || !n.able || n.ControlPlane && controlPlane {
 			continue
 		}
 		if by.Entered.After(n.Entered.Add(overtaking)) && (by.Attempts > 0 || by.Priority <= n.Priority) {
@@ -160,28 +164,28 @@ func (q *queue) release(n *queuer) {
 	n.slot = -1
 	if n.able {
 		n.turns++
-		n.Phase, n.Attempts, n.unearned = Idle, 0, 0
+		n.Phase, n.Attempts, n.unearned = api.PhaseIdle, 0, 0
 		n.asks = q.now.Add(time.Duration(q.rng.IntN(48*60)) * time.Minute)
 		if n.steady {
 			n.asks = q.now.Add(time.Duration(q.rng.IntN(10)) * time.Minute)
 		}
 	} else {
 		n.Attempts++
-		n.Phase, n.asks = Waiting, q.now.Add(pause(n.Attempts))
+		n.Phase, n.asks = api.PhaseWaiting, q.now.Add(Pause(n.Attempts))
 	}
 	s.Nodes = slices.DeleteFunc(s.Nodes, func(name string) bool {
-		return !slices.ContainsFunc(q.nodes, func(x *queuer) bool { return x.Node == name && x.Phase == Queued })
+		return !slices.ContainsFunc(q.nodes, func(x *queuer) bool { return x.Node == name && x.Phase == api.PhaseQueued })
 	})
 	if len(s.Nodes) > 0 && q.now.Sub(s.made) < 5*time.Minute {
 		return
 	}
 	var others []Candidate
 	for _, x := range q.nodes {
-		if x != n && x.Phase != Idle && x.Phase != Waiting {
+		if x != n && x.Phase != api.PhaseIdle && x.Phase != api.PhaseWaiting {
 			others = append(others, x.Candidate)
 		}
 	}
-	s.Succession, s.made = q.order(others, n.Zone), q.now
+	s.Line, s.made = q.order(others, n.Zone), q.now
 }
 
 // run lets the queue go on for a while, and says which node has not been treated as
@@ -193,15 +197,15 @@ func (q *queue) run(d time.Duration) string {
 			switch {
 			case n.slot >= 0 && !q.now.Before(n.until):
 				q.release(n)
-			case (n.Phase == Idle || n.Phase == Waiting) && !q.now.Before(n.asks):
-				if n.Phase == Idle {
+			case (n.Phase == api.PhaseIdle || n.Phase == api.PhaseWaiting) && !q.now.Before(n.asks):
+				if n.Phase == api.PhaseIdle {
 					n.Asked = q.now
 				}
-				n.Phase, n.Entered = Queued, q.now
+				n.Phase, n.Entered = api.PhaseQueued, q.now
 			}
 			most := 2 * len(q.slots)
 			if n.ControlPlane { // a line may have been made while another was at work
-				most += len(q.slots) * maxLine
+				most += len(q.slots) * api.MaxLine
 			}
 			if n.unearned > most && !absent {
 				return fmt.Sprintf("%s has been overtaken %d times by nodes that came long after it: %+v", n.Node, n.unearned, n)
@@ -220,7 +224,7 @@ func (q *queue) run(d time.Duration) string {
 // Whoever is able to go goes, whoever else fails: before a node that waits go at most
 // those that Line promises, and one more a slot, which was free as it came.
 func TestFairness(t *testing.T) {
-	from, to := fleets(t, 300)
+	from, to := seeds(t, 300)
 	for seed := from; seed < to; seed++ {
 		if unfair := newQueue(seed, Line).run(60 * time.Hour); unfair != "" {
 			t.Fatalf("seed %d (FLEET_SEED=%d): %s", seed, seed, unfair)
@@ -229,10 +233,10 @@ func TestFairness(t *testing.T) {
 }
 
 // inOrder is an order in which those that wait could be put, too.
-func inOrder(waiting []Candidate, zone string, compare func(a, b Candidate) int) Succession {
+func inOrder(waiting []Candidate, zone string, compare func(a, b Candidate) int) api.Line {
 	slices.SortFunc(waiting, compare)
-	var o Succession
-	for _, c := range waiting[:min(len(waiting), maxLine)] {
+	var o api.Line
+	for _, c := range waiting[:min(len(waiting), api.MaxLine)] {
 		o.Nodes = append(o.Nodes, c.Node)
 		if c.Zone != zone {
 			o.Turn = append(o.Turn, c.Node)
@@ -243,13 +247,13 @@ func inOrder(waiting []Candidate, zone string, compare func(a, b Candidate) int)
 
 // What the simulation is worth: each of these is found.
 func TestFairnessFindsFaults(t *testing.T) {
-	by := func(compare func(zone string) func(a, b Candidate) int) func([]Candidate, string) Succession {
-		return func(others []Candidate, zone string) Succession {
+	by := func(compare func(zone string) func(a, b Candidate) int) func([]Candidate, string) api.Line {
+		return func(others []Candidate, zone string) api.Line {
 			waiting, _, _ := split(others, zone)
 			return inOrder(waiting, zone, compare(zone))
 		}
 	}
-	for name, order := range map[string]func([]Candidate, string) Succession{
+	for name, order := range map[string]func([]Candidate, string) api.Line{
 		"the zone before all": by(func(zone string) func(a, b Candidate) int {
 			return func(a, b Candidate) int {
 				return cmp.Or(less(a.Zone != zone, b.Zone != zone), cmp.Compare(a.Attempts, b.Attempts), a.Entered.Compare(b.Entered))
@@ -268,8 +272,8 @@ func TestFairnessFindsFaults(t *testing.T) {
 				return cmp.Or(less(a.ControlPlane, b.ControlPlane), a.Entered.Compare(b.Entered))
 			}
 		}),
-		"a priority is kept by those that fail": func(others []Candidate, zone string) Succession {
-			waiting := only(others, func(c Candidate) bool { return c.Phase == Queued })
+		"a priority is kept by those that fail": func(others []Candidate, zone string) api.Line {
+			waiting := only(others, func(c Candidate) bool { return c.Phase == api.PhaseQueued })
 			return inOrder(waiting, zone, func(a, b Candidate) int {
 				return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Entered.Compare(b.Entered))
 			})
@@ -311,4 +315,30 @@ func TestTwoThatFailDoNotStarveTheOthers(t *testing.T) {
 	if unfair := q.run(3 * time.Hour); unfair != "" {
 		t.Error(unfair)
 	}
+}
+
+// seeds is which seeds are run; the environment variable FLEETS asks for another number
+// of them, FLEET_SEED for one only.
+func seeds(t *testing.T, usual uint64) (from, to uint64) {
+	number := func(name string) (uint64, bool) {
+		s := os.Getenv(name)
+		if s == "" {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, true
+	}
+	if n, ok := number("FLEET_SEED"); ok {
+		return n, n + 1
+	}
+	if n, ok := number("FLEETS"); ok {
+		return 0, n
+	}
+	if testing.Short() {
+		return 0, usual / 10
+	}
+	return 0, usual
 }

@@ -3,78 +3,91 @@ package decide
 import (
 	"strings"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
-
-// Level is how much of the machine a reboot begins anew.
-type Level string
-
-// The levels, from the least to the most (systemctl(1)): userspace alone; the kernel,
-// without the firmware; everything.
-const (
-	SoftReboot Level = "soft-reboot"
-	Kexec      Level = "kexec"
-	FullReboot Level = "reboot"
-)
-
-// Userspace is what the machine's service manager knows of its own starts; where it
-// does not count soft reboots nothing is known.
-type Userspace struct {
-	Known       bool
-	SoftReboots int       // in this boot
-	Since       time.Time // when the userspace that runs was started
-}
 
 // levelOf is the level that a sentinel asks for: its first word, as openSUSE's tools
 // write it. Anything else asks for everything.
-func levelOf(content string) Level {
+func levelOf(content string) api.Level {
 	word, _, _ := strings.Cut(content, " ")
-	switch l := Level(word); l {
-	case SoftReboot, Kexec:
+	switch l := api.Level(word); l {
+	case api.SoftReboot, api.Kexec:
 		return l
 	default:
-		return FullReboot
+		return api.FullReboot
 	}
 }
 
 // higher is the level that does what both do.
-func higher(a, b Level) Level {
+func higher(a, b api.Level) api.Level {
 	switch {
-	case a == FullReboot || b == FullReboot:
-		return FullReboot
-	case a == Kexec || b == Kexec:
-		return Kexec
+	case a == api.FullReboot || b == api.FullReboot:
+		return api.FullReboot
+	case a == api.Kexec || b == api.Kexec:
+		return api.Kexec
 	default:
-		return SoftReboot
+		return api.SoftReboot
 	}
 }
 
 // level is the level to order: what is asked for where that is allowed, and could be
 // proved afterwards; else a reboot.
-func (p Policy) level(f Facts) Level {
+func (p Policy) level(f Facts) api.Level {
 	switch {
-	case f.Request.Level == SoftReboot && p.AllowSoftReboot && f.Boot.Userspace.Known:
-		return SoftReboot
-	case f.Request.Level == Kexec && p.AllowKexec:
-		return Kexec
+	case f.Request.Level == api.SoftReboot && p.AllowSoftReboot && f.Boot.Userspace.Known:
+		return api.SoftReboot
+	case f.Request.Level == api.Kexec && p.AllowKexec:
+		return api.Kexec
 	default:
-		return FullReboot
+		return api.FullReboot
 	}
 }
 
-// spent says whether the reboot that a sentinel asks for has happened since.
-func spent(s Sentinel, boot Boot) bool {
-	if s.ModTime.Before(boot.Time) {
-		return true
+// ordered is the level that the record's order is for.
+func ordered(r *api.Record) api.Level {
+	if r.Level == "" {
+		return api.FullReboot
 	}
-	// It survives a soft reboot, as all of /run does.
-	return levelOf(s.Content) == SoftReboot && boot.Userspace.Known && boot.Userspace.SoftReboots > 0 && s.ModTime.Before(boot.Userspace.Since)
+	return r.Level
+}
+
+// answer is to a question that cannot always be answered.
+type answer int
+
+const (
+	no answer = iota
+	yes
+	unclear
+)
+
+// spent says whether the reboot that a sentinel asks for has happened since, and by what.
+func spent(s Sentinel, boot Boot) (by string, is answer) {
+	// Where a soft reboot will do: the sentinel survives it, as all of /run does.
+	u, soft := boot.Userspace, levelOf(s.Content) == api.SoftReboot
+	switch {
+	case s.ModTime.Before(boot.Time):
+		return "boot of " + boot.Time.UTC().Format(time.RFC3339), yes
+	case soft && u.Pending:
+		return "", unclear
+	case soft && u.Known && u.SoftReboots > 0 && s.ModTime.Before(u.Since):
+		return "soft reboot of " + u.Since.UTC().Format(time.RFC3339), yes
+	default:
+		return "", no
+	}
 }
 
 // softRebooted says whether the machine has soft-rebooted since the order.
-func softRebooted(r *Record, f Facts) bool {
+func softRebooted(r *api.Record, f Facts) bool {
 	u := f.Boot.Userspace
 	return f.Boot.ID == r.BootID && r.Order != nil && r.SoftReboots != nil && u.Known && u.SoftReboots > *r.SoftReboots
 }
 
-// anew says whether what the order was to begin anew runs, after it was given.
-func anew(r *Record, f Facts) bool { return f.Boot.ID != r.BootID || r.Soft }
+// mayBeSoftRebooted says whether it cannot be known at present whether the machine has
+// soft-rebooted since an order that another start of the daemon gave.
+func mayBeSoftRebooted(r *api.Record, f Facts) bool {
+	return f.Boot.ID == r.BootID && r.Order != nil && r.Order.By != f.Instance && r.SoftReboots != nil && f.Boot.Userspace.Pending
+}
+
+// startedOver says whether what the order was to start over runs, after it was given.
+func startedOver(r *api.Record, f Facts) bool { return f.Boot.ID != r.BootID || r.Soft }

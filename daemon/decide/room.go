@@ -7,7 +7,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
+
+// Room is whether the limit of unavailable nodes leaves room for one more.
+type Room struct {
+	OK  bool
+	Why string // there is none
+	// Way are nodes that could go in place of this one.
+	Way []string
+}
 
 // Limit is how many nodes of a cluster may be unavailable at once: a number, or a
 // percentage of all. The zero Limit is none.
@@ -25,9 +35,9 @@ func ParseLimit(s string) (Limit, error) {
 	n, err := strconv.Atoi(digits)
 	switch {
 	case err != nil || n < 1:
-		return Limit{}, fmt.Errorf("%q is no number of nodes, such as 3, and no percentage, such as 10%%", s)
+		return Limit{}, fmt.Errorf("%q is not a valid number of nodes, such as 3, or percentage, such as 10%%", s)
 	case percent && n > 100:
-		return Limit{}, fmt.Errorf("%q is more than all nodes", s)
+		return Limit{}, fmt.Errorf("%q is more than 100%%", s)
 	case percent:
 		return Limit{Percent: n}, nil
 	default:
@@ -52,9 +62,9 @@ type Peer struct {
 	Name          string
 	Ready         bool
 	Unschedulable bool
-	Phase         Phase  // of its operation under this lock
-	Held          bool   // by people
-	Zone          string // of the lock
+	Phase         api.Phase // of its operation under this lock
+	Held          bool      // by people
+	Zone          string    // of the lock
 	// Slot is the slot that it holds, if it does.
 	Slot *Holding
 }
@@ -71,7 +81,7 @@ func (h *Holding) before(other *Holding) bool {
 }
 
 // Down says whether a node is unavailable already.
-func (p Peer) Down() bool { return !p.Ready || p.Unschedulable || p.Phase == Halted }
+func (p Peer) Down() bool { return !p.Ready || p.Unschedulable || p.Phase == api.PhaseHalted }
 
 // comes says whether a node is about to be unavailable: it holds a slot, has not given
 // its operation up, and comes before self. Of those that hold slots and wait for room,
@@ -80,12 +90,12 @@ func (p Peer) Down() bool { return !p.Ready || p.Unschedulable || p.Phase == Hal
 // goes. Whoever has come just now counts all, whatever their clocks say: one of them
 // may be about to go.
 func (p Peer) comes(self *Holding, fresh bool) bool {
-	return p.Slot != nil && (p.Phase == Queued || p.Phase.disturbs()) && (p.Phase != Queued || self == nil || fresh || p.Slot.before(self))
+	return p.Slot != nil && (p.Phase == api.PhaseQueued || disturbs(p.Phase)) && (p.Phase != api.PhaseQueued || self == nil || fresh || p.Slot.before(self))
 }
 
 // disturbs says whether the node is cordoned in this phase.
-func (p Phase) disturbs() bool {
-	return p == Draining || p == Rebooting || p == Verifying || p == Halted
+func disturbs(p api.Phase) bool {
+	return p == api.PhaseDraining || p == api.PhaseRebooting || p == api.PhaseVerifying || p == api.PhaseHalted
 }
 
 // RoomFor finds out whether a node may become unavailable under the limit, and if not,
@@ -117,7 +127,7 @@ func RoomFor(limit Limit, self string, nodes []Peer, fresh bool) Room {
 		named = append(slices.Clip(named[:3]), fmt.Sprintf("%d more", len(others)-3))
 	}
 	return Room{
-		Why: fmt.Sprintf("%d of %d nodes are unavailable already (%s), and no more than %d may be", len(others), len(nodes), strings.Join(named, ", "), most),
+		Why: fmt.Sprintf("%d of %d nodes are already unavailable (%s); the limit is %d", len(others), len(nodes), strings.Join(named, ", "), most),
 		Way: instead(me, nodes),
 	}
 }
@@ -126,10 +136,10 @@ func RoomFor(limit Limit, self string, nodes []Peer, fresh bool) Room {
 // unavailable already, were this node not holding one of which it can make no use. A
 // node of another zone can go only when all that hold slots give way.
 func instead(self Peer, nodes []Peer) []string {
-	alone := !slices.ContainsFunc(nodes, func(p Peer) bool { return p.Name != self.Name && p.Slot != nil && p.Phase != Queued })
+	alone := !slices.ContainsFunc(nodes, func(p Peer) bool { return p.Name != self.Name && p.Slot != nil && p.Phase != api.PhaseQueued })
 	var out []string
 	for _, p := range nodes {
-		if p.Name != self.Name && p.Slot == nil && p.Phase == Queued && !p.Held && (!p.Ready || p.Unschedulable) && (p.Zone == self.Zone || alone) {
+		if p.Name != self.Name && p.Slot == nil && p.Phase == api.PhaseQueued && !p.Held && (!p.Ready || p.Unschedulable) && (p.Zone == self.Zone || alone) {
 			out = append(out, p.Name)
 		}
 	}

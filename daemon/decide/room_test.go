@@ -7,11 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
 
 func TestParseLimit(t *testing.T) {
 	for s, want := range map[string]Limit{"": {}, "3": {Number: 3}, "10%": {Percent: 10}, "100%": {Percent: 100}} {
-		if got, err := ParseLimit(s); got != want || err != nil {
+		if got, err := ParseLimit(s); got != want || err != nil || got.IsSet() != (s != "") {
 			t.Errorf("%q: %+v, %v", s, got, err)
 		}
 	}
@@ -39,16 +41,16 @@ func TestRoomFor(t *testing.T) {
 		why   string // "" if there is room
 	}{
 		"all are well":                    {"1", peers(well, well, well), ""},
-		"one is not Ready":                {"1", peers(well, well, Peer{}), "1 of 3 nodes are unavailable already (b), and no more than 1 may be"},
+		"one is not Ready":                {"1", peers(well, well, Peer{}), "1 of 3 nodes are already unavailable (b); the limit is 1"},
 		"one is cordoned":                 {"1", peers(well, Peer{Ready: true, Unschedulable: true}), "(a)"},
-		"one holds a slot":                {"1", peers(well, Peer{Ready: true, Phase: Queued, Slot: &Holding{}}), "(a)"},
-		"one has halted":                  {"1", peers(well, Peer{Ready: true, Phase: Halted}), "(a)"},
-		"one for several reasons is one":  {"2", peers(well, Peer{Unschedulable: true, Phase: Draining, Slot: &Holding{}}), ""},
+		"one holds a slot":                {"1", peers(well, Peer{Ready: true, Phase: api.PhaseQueued, Slot: &Holding{}}), "(a)"},
+		"one has halted":                  {"1", peers(well, Peer{Ready: true, Phase: api.PhaseHalted}), "(a)"},
+		"one for several reasons is one":  {"2", peers(well, Peer{Unschedulable: true, Phase: api.PhaseDraining, Slot: &Holding{}}), ""},
 		"two may, one is":                 {"2", peers(well, Peer{}), ""},
-		"its own slot does not count":     {"1", peers(Peer{Ready: true, Phase: Queued, Slot: &Holding{}}, well), ""},
+		"its own slot does not count":     {"1", peers(Peer{Ready: true, Phase: api.PhaseQueued, Slot: &Holding{}}, well), ""},
 		"itself unavailable, makes none":  {"1", peers(Peer{}, Peer{}, Peer{}), ""},
 		"itself cordoned, makes none":     {"1", peers(Peer{Ready: true, Unschedulable: true}, Peer{}), ""},
-		"a percentage, rounded down":      {"50%", peers(well, Peer{}, Peer{}, well, well), "no more than 2 may be"},
+		"a percentage, rounded down":      {"50%", peers(well, Peer{}, Peer{}, well, well), "the limit is 2"},
 		"a percentage of one at least":    {"1%", peers(well, well), ""},
 		"a percentage, one more than one": {"50%", peers(well, Peer{}, well, well), ""},
 		"many are named shortly":          {"1", peers(well, Peer{}, Peer{}, Peer{}, Peer{}, Peer{}), "(a, b, c, 2 more)"},
@@ -80,7 +82,7 @@ func TestNodesThatWaitForRoom(t *testing.T) {
 		clock := t0
 		wait := func(i int) {
 			clock = clock.Add(time.Second)
-			nodes[i].Phase, nodes[i].Slot = Queued, &Holding{Index: i, Since: clock}
+			nodes[i].Phase, nodes[i].Slot = api.PhaseQueued, &Holding{Index: i, Since: clock}
 		}
 		for i := range slots {
 			nodes[i].Ready = true
@@ -104,20 +106,20 @@ func TestNodesThatWaitForRoom(t *testing.T) {
 			before := down()
 			went := 0
 			for i := range slots {
-				if nodes[i].Phase == Queued && RoomFor(limit, nodes[i].Name, view, false).OK {
-					nodes[i].Phase, nodes[i].Unschedulable = Draining, true
+				if nodes[i].Phase == api.PhaseQueued && RoomFor(limit, nodes[i].Name, view, false).OK {
+					nodes[i].Phase, nodes[i].Unschedulable = api.PhaseDraining, true
 					went++
 				}
 			}
 			if down() > limit.Number && went > 0 {
 				t.Fatalf("seed %d: %d are unavailable, and no more than %d may be: %+v", seed, down(), limit.Number, nodes)
 			}
-			waiting := slices.ContainsFunc(nodes, func(p Peer) bool { return p.Phase == Queued })
+			waiting := slices.ContainsFunc(nodes, func(p Peer) bool { return p.Phase == api.PhaseQueued })
 			if went == 0 && waiting && before < limit.Number {
 				t.Fatalf("seed %d: there is room for %d, and nobody goes: %+v", seed, limit.Number-before, nodes)
 			}
 			for i := range slots {
-				if nodes[i].Phase == Draining && rng.IntN(4) == 0 {
+				if nodes[i].Phase == api.PhaseDraining && rng.IntN(4) == 0 {
 					nodes[i].Unschedulable = false
 					wait(i)
 				}
@@ -130,8 +132,8 @@ func TestNodesThatWaitForRoom(t *testing.T) {
 // say; later only those that have held theirs for longer.
 func TestNewHolderCountsAll(t *testing.T) {
 	nodes := []Peer{
-		{Name: "self", Ready: true, Phase: Queued, Slot: &Holding{Index: 0, Since: t0}},
-		{Name: "b", Ready: true, Phase: Queued, Slot: &Holding{Index: 1, Since: t0.Add(time.Second)}},
+		{Name: "self", Ready: true, Phase: api.PhaseQueued, Slot: &Holding{Index: 0, Since: t0}},
+		{Name: "b", Ready: true, Phase: api.PhaseQueued, Slot: &Holding{Index: 1, Since: t0.Add(time.Second)}},
 	}
 	if RoomFor(Limit{Number: 1}, "self", nodes, true).OK {
 		t.Error("does not count one that may be about to go")
@@ -143,7 +145,7 @@ func TestNewHolderCountsAll(t *testing.T) {
 	if !RoomFor(Limit{Number: 1}, "self", nodes, false).OK || RoomFor(Limit{Number: 1}, "b", nodes, false).OK {
 		t.Error("of two at the same time not the one with the lower slot goes")
 	}
-	for _, phase := range []Phase{Idle, Waiting} { // it gives its slot up
+	for _, phase := range []api.Phase{api.PhaseIdle, api.PhaseWaiting} { // it gives its slot up
 		nodes[1] = Peer{Name: "b", Ready: true, Phase: phase, Slot: &Holding{Index: 1}}
 		if !RoomFor(Limit{Number: 1}, "self", nodes, false).OK {
 			t.Errorf("waits for one that has given up (%q)", phase)
@@ -152,22 +154,22 @@ func TestNewHolderCountsAll(t *testing.T) {
 }
 
 func TestWay(t *testing.T) {
-	self := Peer{Name: "self", Ready: true, Phase: Queued, Zone: "a", Slot: &Holding{}}
+	self := Peer{Name: "self", Ready: true, Phase: api.PhaseQueued, Zone: "a", Slot: &Holding{}}
 	down := Peer{Name: "down", Zone: "a"}
 	for name, c := range map[string]struct {
 		other  Peer
 		holder *Peer
 		want   string
 	}{
-		"not Ready, and waits":                  {Peer{Phase: Queued, Zone: "a"}, nil, "u"},
-		"cordoned, and waits":                   {Peer{Ready: true, Unschedulable: true, Phase: Queued, Zone: "a"}, nil, "u"},
-		"well, and waits":                       {Peer{Ready: true, Phase: Queued, Zone: "a"}, nil, ""},
-		"does not wait":                         {Peer{Phase: Waiting, Zone: "a"}, nil, ""},
-		"is held":                               {Peer{Phase: Queued, Held: true, Zone: "a"}, nil, ""},
-		"has a slot itself":                     {Peer{Phase: Queued, Zone: "a", Slot: &Holding{Index: 1}}, nil, ""},
-		"of another zone, and nobody is in it":  {Peer{Phase: Queued, Zone: "b"}, nil, "u"},
-		"of another zone, and all give way":     {Peer{Phase: Queued, Zone: "b"}, &Peer{Name: "h", Ready: true, Phase: Queued, Zone: "a", Slot: &Holding{Index: 1}}, "u"},
-		"of another zone, and this one is open": {Peer{Phase: Queued, Zone: "b"}, &Peer{Name: "h", Unschedulable: true, Phase: Draining, Slot: &Holding{Index: 1}}, ""},
+		"not Ready, and waits":                  {Peer{Phase: api.PhaseQueued, Zone: "a"}, nil, "u"},
+		"cordoned, and waits":                   {Peer{Ready: true, Unschedulable: true, Phase: api.PhaseQueued, Zone: "a"}, nil, "u"},
+		"well, and waits":                       {Peer{Ready: true, Phase: api.PhaseQueued, Zone: "a"}, nil, ""},
+		"does not wait":                         {Peer{Phase: api.PhaseWaiting, Zone: "a"}, nil, ""},
+		"is held":                               {Peer{Phase: api.PhaseQueued, Held: true, Zone: "a"}, nil, ""},
+		"has a slot itself":                     {Peer{Phase: api.PhaseQueued, Zone: "a", Slot: &Holding{Index: 1}}, nil, ""},
+		"of another zone, and nobody is in it":  {Peer{Phase: api.PhaseQueued, Zone: "b"}, nil, "u"},
+		"of another zone, and all give way":     {Peer{Phase: api.PhaseQueued, Zone: "b"}, &Peer{Name: "h", Ready: true, Phase: api.PhaseQueued, Zone: "a", Slot: &Holding{Index: 1}}, "u"},
+		"of another zone, and this one is open": {Peer{Phase: api.PhaseQueued, Zone: "b"}, &Peer{Name: "h", Unschedulable: true, Phase: api.PhaseDraining, Slot: &Holding{Index: 1}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.other.Name = "u"

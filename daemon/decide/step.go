@@ -3,52 +3,72 @@ package decide
 import (
 	"errors"
 	"time"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/gate"
 )
 
 // Action is what a step wants done.
 type Action string
 
-// The actions. Wait, Acquire, Drain, Count and Hook go on until another step says otherwise;
-// the others are done once, and the facts that they change lead to the next
+// The actions. DoWait, DoClaim, DoStage and DoUndo last until another step says
+// otherwise; the others are done once, and the facts that they change lead to the next
 // step. An action that failed is asked for again, and finds its own work done.
 const (
-	Wait    Action = "wait"    // nothing, until a fact changes
-	Write   Action = "write"   // write the record
-	Cordon  Action = "cordon"  // cordon the node and write the record, in one patch
-	Restore Action = "restore" // put the node back and write the record, in one patch
-	Acquire Action = "acquire" // stand in the queue for a slot
-	Take    Action = "take"    // take the node lease
-	Look    Action = "look"    // look who has the node lease
-	Release Action = "release" // give up the slot and the node lease
-	Evict   Action = "drain"   // drain the node
-	Count   Action = "count"   // watch whether the limit of unavailable nodes leaves room
-	Spawn   Action = "spawn"   // make sure of the slot, then start the reboot command
-	Hook    Action = "hook"    // run the hooks of a stage until they are done, or one fails
+	DoWait    Action = "wait"    // nothing, until a fact changes
+	DoClaim   Action = "claim"   // take a claim
+	DoRelease Action = "release" // give back every claim that is held, the last one first
+	DoWrite   Action = "write"   // write the record
+	DoCordon  Action = "cordon"  // cordon the node and write the record, in one patch
+	DoRestore Action = "restore" // put the node back and write the record, in one patch
+	DoStage   Action = "stage"   // run a stage until it is done or has failed
+	DoUndo    Action = "undo"    // undo a stage
+	DoSpawn   Action = "spawn"   // confirm the claims, then start the reboot command
 )
+
+// Lasts says whether the action lasts until another step says otherwise.
+func (a Action) Lasts() bool {
+	return a == DoWait || a == DoClaim || a == DoStage || a == DoUndo
+}
+
+// Writes says whether the action is a patch of the Node.
+func (a Action) Writes() bool { return a == DoWrite || a == DoCordon || a == DoRestore }
 
 // Step is what is to be done next, and why.
 type Step struct {
 	Do      Action
-	Reason  Reason
+	Reason  api.Reason
 	Message string // one sentence; does not change while nothing changes for people
 	Detail  string // what changes more often, for the log and systemd's status only
+	// Silent says that people need not be told of this step by an Event or in the log.
+	Silent bool
 
-	Record       *Record   // what Write, Cordon and Restore write; nil: no record
-	Uncordon     bool      // Restore: the cordon is ours, and to be removed
-	ClearRequest bool      // the annotation rebootd.dev/request has been served
-	Draining     bool      // the drain goes on, whatever else is done
-	Deadline     time.Time // of the drain: by then every pod has ended, by force; zero: none is used
-	Level        Level     // Spawn: of the reboot
-	Stage        Stage     // Hook: which
-	Until        time.Time // ask again at this time, if nothing has changed before; zero: no need
+	Asks gate.Points // the gates that bind there are asked; the others rest
+
+	Claim string // DoClaim: which, by its kind's name
+	// LookOnly says of DoClaim that it must not be taken now: the node stands in the queue,
+	// and watches what the claim itself says of a gate, such as a pause.
+	LookOnly bool
+	Stage    string // DoStage, DoUndo: which, by its name; DoWrite: which goes on meanwhile, if it runs
+	// KeepUp says that the lasting stage goes on, whatever else is done; Limit by when,
+	// on its own clock, it may use force to come to its end, 0 if it may not.
+	KeepUp bool
+	Limit  time.Duration
+
+	Record       *api.Record // what DoWrite, DoCordon and DoRestore write; nil: no record
+	Uncordon     bool        // DoRestore: the cordon is ours, and to be removed
+	ClearRequest bool        // the annotation api.RequestAnnotation has been served
+	GiveWay      string      // DoRelease: the node that the slot is left to, "" for whoever is next
+	Level        api.Level   // DoSpawn: of the reboot
+	Until        time.Time   // ask again at this time, if nothing has changed before; zero: no need
 }
 
-// HandsOff is the step for a record that ParseRecord refused: nothing on the
+// HandsOff is the step for a record that api.ParseRecord refused: nothing on the
 // node or in the cluster is touched, and people are told why.
 func HandsOff(err error) Step {
-	s := Step{Do: Wait, Reason: RecordInvalid, Message: err.Error() + "; hands off until the annotation rebootd.dev/operation is mended or removed"}
-	if errors.Is(err, ErrTooNew) {
-		s.Reason, s.Message = RecordTooNew, err.Error()+"; hands off until this node runs that version"
+	s := Step{Do: DoWait, Reason: api.ReasonRecordInvalid, Message: err.Error() + "; no action until the annotation " + api.OperationAnnotation + " is corrected or removed"}
+	if errors.Is(err, api.ErrTooNew) {
+		s.Reason, s.Message = api.ReasonRecordTooNew, err.Error()+"; no action until this node runs that version"
 	}
 	return s
 }

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
 
 // Candidate is another node of the same lock: one that waits for a slot, or that is
 // at work under one.
 type Candidate struct {
 	Node         string
-	Phase        Phase
+	Phase        api.Phase
 	Priority     int
 	ControlPlane bool
 	Zone         string
@@ -24,8 +26,8 @@ type Candidate struct {
 // have written it, and so on. Only a node that has a slot of the lock, or waits for
 // one, is one.
 func CandidateOf(lock, node, record, priority, zone string, controlPlane bool) (Candidate, bool) {
-	r, err := ParseRecord([]byte(record))
-	if err != nil || r.Phase == Waiting || r.Lock != "" && r.Lock != lock {
+	r, err := api.ParseRecord([]byte(record))
+	if err != nil || r.Phase == api.PhaseWaiting || r.Lock != "" && r.Lock != lock {
 		return Candidate{}, false
 	}
 	p, err := strconv.Atoi(priority)
@@ -38,26 +40,14 @@ func CandidateOf(lock, node, record, priority, zone string, controlPlane bool) (
 	}, true
 }
 
-const (
-	// overtaking is by how much later a node may have come to the queue and still go
-	// before another, because it is of the zone that is open, or for any other reason
-	// but its priority.
-	overtaking = time.Hour
-	// maxLine is how many are named at a time.
-	maxLine = 16
-)
-
-// Succession is who is to have a slot next.
-type Succession struct {
-	Nodes []string // in their order, at most 16
-	// Turn are those of them that are of another zone than the one that is open. Nodes of
-	// that zone that are not named before the first of these leave free slots alone, or
-	// the zone would never be free for another.
-	Turn []string
-}
+// overtaking is by how much later a node may have come to the queue and still go
+// before another, because it is of the zone that is open, or for any other reason
+// but its priority.
+const overtaking = time.Hour
 
 // Line puts those that share a lock in the order in which they are to have a slot
-// next. zone is the one that the slot's holder is in.
+// next, at most [api.MaxLine]. zone is the one that the slot's holder is in. When the
+// line is put together is for the caller to say.
 //
 // The queue is fair: whoever is able to go goes, whoever else fails, and however many
 // ask anew. Before a node that stands in it go at most
@@ -80,7 +70,7 @@ type Succession struct {
 // open, so that one is finished before the next; workers before control-plane nodes;
 // and who has asked first. A zone in which a node has halted stays open for nobody
 // knows how long: then nobody is kept from it for another's sake.
-func Line(others []Candidate, zone string) Succession {
+func Line(others []Candidate, zone string) api.Line {
 	waiting, halted, controlPlane := split(others, zone)
 	if controlPlane {
 		// They go one at a time, and another is at work.
@@ -89,9 +79,9 @@ func Line(others []Candidate, zone string) Succession {
 	if halted {
 		waiting = preferably(waiting, func(c Candidate) bool { return c.Zone == zone })
 	}
-	var o Succession
+	var o api.Line
 	open := zone
-	for len(waiting) > 0 && len(o.Nodes) < maxLine {
+	for len(waiting) > 0 && len(o.Nodes) < api.MaxLine {
 		next := successor(waiting, zone)
 		zone = next.Zone
 		if zone != open && !halted {
@@ -109,12 +99,12 @@ func Line(others []Candidate, zone string) Succession {
 func split(others []Candidate, zone string) (waiting []Candidate, halted, controlPlane bool) {
 	lowest := 0
 	for _, c := range others {
-		if c.Phase == Queued {
+		if c.Phase == api.PhaseQueued {
 			waiting = append(waiting, c)
 			lowest = min(lowest, c.Priority)
 			continue
 		}
-		halted = halted || c.Phase == Halted && c.Zone == zone
+		halted = halted || c.Phase == api.PhaseHalted && c.Zone == zone
 		controlPlane = controlPlane || c.ControlPlane
 	}
 	for i := range waiting {

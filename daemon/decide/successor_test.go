@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rebootd.dev/daemon/api"
 )
 
 func TestLine(t *testing.T) {
 	at := func(minutes int) time.Time { return t0.Add(time.Duration(minutes) * time.Minute) }
 	waits := func(node string, came int, change ...func(*Candidate)) Candidate {
-		c := Candidate{Node: node, Phase: Queued, Zone: "z=1", Entered: at(came), Asked: at(came)}
+		c := Candidate{Node: node, Phase: api.PhaseQueued, Zone: "z=1", Entered: at(came), Asked: at(came)}
 		for _, f := range change {
 			f(&c)
 		}
@@ -21,7 +23,7 @@ func TestLine(t *testing.T) {
 	priority := func(p int) func(*Candidate) { return func(c *Candidate) { c.Priority = p } }
 	failed := func(n int) func(*Candidate) { return func(c *Candidate) { c.Attempts = n } }
 	zone := func(z string) func(*Candidate) { return func(c *Candidate) { c.Zone = z } }
-	in := func(p Phase) func(*Candidate) { return func(c *Candidate) { c.Phase = p } }
+	in := func(p api.Phase) func(*Candidate) { return func(c *Candidate) { c.Phase = p } }
 	asked := func(minutes int) func(*Candidate) { return func(c *Candidate) { c.Asked = at(minutes) } }
 	controlPlane := func(c *Candidate) { c.ControlPlane = true }
 	for name, tc := range map[string]struct {
@@ -29,7 +31,7 @@ func TestLine(t *testing.T) {
 		want   string
 	}{
 		"nobody waits":                           {nil, ""},
-		"nobody waits, one is at work":           {[]Candidate{waits("a", 0, in(Draining))}, ""},
+		"nobody waits, one is at work":           {[]Candidate{waits("a", 0, in(api.PhaseDraining))}, ""},
 		"the longest waiting":                    {[]Candidate{waits("b", 1), waits("a", 0)}, "a b"},
 		"who has asked first":                    {[]Candidate{waits("b", 0), waits("a", 1, asked(-9))}, "a b"},
 		"by name in the end":                     {[]Candidate{waits("b", 0), waits("a", 0)}, "a b"},
@@ -48,13 +50,13 @@ func TestLine(t *testing.T) {
 		"but not by those that come for ever":    {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61)}, "a b; the turn of a"},
 		"nor by those that fail":                 {[]Candidate{waits("a", 59, zone("z=2")), waits("b", 0, failed(1))}, "a b; the turn of a"},
 		"and then comes the next, all of it":     {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 0, zone("z=3")), waits("c", 5, zone("z=2"))}, "a c b; the turn of a c b"},
-		"one at work does not change that":       {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(Draining))}, "a b; the turn of a"},
-		"nobody is kept waiting for the halted":  {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61, failed(3)), waits("c", 0, in(Halted))}, "b"},
-		"unless there is nobody else":            {[]Candidate{waits("a", 0, zone("z=2")), waits("c", 0, in(Halted))}, "a"},
-		"a halted one elsewhere":                 {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(Halted), zone("z=2"))}, "a b; the turn of a"},
-		"another control-plane node is at work":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(Verifying), controlPlane)}, "b"},
-		"and there is nobody but such":           {[]Candidate{waits("a", 0, controlPlane), waits("c", 0, in(Verifying), controlPlane)}, "a"},
-		"a worker at work keeps nobody from it":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(Verifying))}, "a b"},
+		"one at work does not change that":       {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(api.PhaseDraining))}, "a b; the turn of a"},
+		"nobody is kept waiting for the halted":  {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61, failed(3)), waits("c", 0, in(api.PhaseHalted))}, "b"},
+		"unless there is nobody else":            {[]Candidate{waits("a", 0, zone("z=2")), waits("c", 0, in(api.PhaseHalted))}, "a"},
+		"a halted one elsewhere":                 {[]Candidate{waits("a", 0, zone("z=2")), waits("b", 61), waits("c", 0, in(api.PhaseHalted), zone("z=2"))}, "a b; the turn of a"},
+		"another control-plane node is at work":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(api.PhaseVerifying), controlPlane)}, "b"},
+		"and there is nobody but such":           {[]Candidate{waits("a", 0, controlPlane), waits("c", 0, in(api.PhaseVerifying), controlPlane)}, "a"},
+		"a worker at work keeps nobody from it":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(api.PhaseVerifying))}, "a b"},
 		"priorities are those of who has waited": {[]Candidate{waits("a", 0, priority(2)), waits("b", 61, priority(2)), waits("c", 1, priority(1))}, "a b c"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,10 +85,10 @@ func after(turn []string) string {
 func TestLineIsBounded(t *testing.T) {
 	var others []Candidate
 	for i := range 100 {
-		others = append(others, Candidate{Node: fmt.Sprintf("n%02d", i), Phase: Queued, Entered: t0.Add(time.Duration(i) * time.Second), Asked: t0.Add(time.Duration(i) * time.Second)})
+		others = append(others, Candidate{Node: fmt.Sprintf("n%02d", i), Phase: api.PhaseQueued, Entered: t0.Add(time.Duration(i) * time.Second), Asked: t0.Add(time.Duration(i) * time.Second)})
 	}
 	line := Line(others, "").Nodes
-	if len(line) != maxLine {
+	if len(line) != api.MaxLine {
 		t.Errorf("%d are named", len(line))
 	}
 	for i, node := range line {
@@ -99,10 +101,10 @@ func TestLineIsBounded(t *testing.T) {
 func TestCandidateOf(t *testing.T) {
 	asked := time.Date(2026, 5, 4, 1, 0, 0, 0, time.UTC)
 	entered := asked.Add(time.Hour)
-	record := func(phase Phase, attempts int) string {
+	record := func(phase api.Phase, attempts int) string {
 		return fmt.Sprintf(`{"v":1,"id":"x","phase":%q,"since":"2026-05-04T02:00:00Z","bootID":"b","requested":"2026-05-04T01:00:00Z","attempts":%d}`, phase, attempts)
 	}
-	waits := Candidate{Node: "n", Phase: Queued, Entered: entered, Asked: asked}
+	waits := Candidate{Node: "n", Phase: api.PhaseQueued, Entered: entered, Asked: asked}
 	but := func(change func(*Candidate)) Candidate {
 		c := waits
 		change(&c)
@@ -113,16 +115,16 @@ func TestCandidateOf(t *testing.T) {
 		want             Candidate
 		ok               bool
 	}{
-		"waits":                     {record(Queued, 0), "", waits, true},
-		"with a priority":           {record(Queued, 0), "7", but(func(c *Candidate) { c.Priority = 7 }), true},
-		"that makes no sense":       {record(Queued, 0), "high", waits, true},
-		"has failed":                {record(Queued, 2), "", but(func(c *Candidate) { c.Attempts = 2 }), true},
-		"in this lock's queue":      {strings.Replace(record(Queued, 0), "{", `{"lock":"lock",`, 1), "", waits, true},
-		"in another lock's queue":   {strings.Replace(record(Queued, 0), "{", `{"lock":"other",`, 1), "", Candidate{}, false},
-		"a gate is closed":          {record(Waiting, 0), "", Candidate{}, false},
+		"waits":                     {record(api.PhaseQueued, 0), "", waits, true},
+		"with a priority":           {record(api.PhaseQueued, 0), "7", but(func(c *Candidate) { c.Priority = 7 }), true},
+		"that makes no sense":       {record(api.PhaseQueued, 0), "high", waits, true},
+		"has failed":                {record(api.PhaseQueued, 2), "", but(func(c *Candidate) { c.Attempts = 2 }), true},
+		"in this lock's queue":      {strings.Replace(record(api.PhaseQueued, 0), "{", `{"lock":"lock",`, 1), "", waits, true},
+		"in another lock's queue":   {strings.Replace(record(api.PhaseQueued, 0), "{", `{"lock":"other",`, 1), "", Candidate{}, false},
+		"a gate is closed":          {record(api.PhaseWaiting, 0), "", Candidate{}, false},
 		"not readable":              {`{"v":99}`, "", Candidate{}, false},
 		"no operation":              {"", "", Candidate{}, false},
-		"is draining: holds a slot": {record(Draining, 0), "", but(func(c *Candidate) { c.Phase = Draining }), true},
+		"is draining: holds a slot": {record(api.PhaseDraining, 0), "", but(func(c *Candidate) { c.Phase = api.PhaseDraining }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, ok := CandidateOf("lock", "n", tc.record, tc.priority, "", false); got != tc.want || ok != tc.ok {

@@ -3,127 +3,135 @@ package decide
 import (
 	"fmt"
 	"time"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/gate"
 )
 
-// booted begins the verification: the boot ID of the record is no longer the
-// machine's.
-func booted(r *Record, f Facts, message string) Step {
-	n := r.in(Verifying, f.Now)
-	n.Failure, n.Annotated, n.Due = nil, false, time.Time{}
-	return Step{
-		Do: Write, Reason: VerifyStarted, Record: n, ClearRequest: r.Annotated,
-		Message: fmt.Sprintf("%s: boot %s; waits for the node to be healthy", message, f.Boot.ID),
+// minWatch is for how long a start of the daemon looks at a node's health at the least
+// before it halts the rollout: it may have been away while the time ran out.
+const minWatch = 2 * time.Minute
+
+// Ailing is why the node does not count as healthy; "" when it does.
+func Ailing(f Facts) string {
+	u := f.Boot.Userspace
+	g, isClosed := closed(f, gate.BeforeUncordon)
+	asked, isUnknown := unknown(f, gate.BeforeUncordon)
+	switch {
+	case isClosed:
+		return g.Why
+	case isUnknown:
+		return "waiting for the answer of gate " + asked.Name
+	case f.Node.KubeletBoot != f.Boot.ID:
+		return "the kubelet has not reported this boot yet"
+	case u.SoftReboots > 0 && f.Node.Heartbeat.Before(u.Since.Truncate(time.Second)):
+		// Within a boot the kubelet's last word may be from before.
+		return "the kubelet has not reported since the soft reboot"
+	case !f.Node.Ready:
+		return "the Node is not Ready: " + f.Node.ReadyMessage
+	default:
+		return f.Node.Checks
 	}
 }
 
-func verifying(p Policy, r *Record, f Facts) Step {
-	if !anew(r, f) {
+// booted begins the verification: the boot ID of the record is no longer the
+// machine's.
+func booted(r *api.Record, f Facts, message string) Step {
+	n := in(api.PhaseVerifying, r, f)
+	n.Failure, n.Annotated, n.Due, n.Undo = nil, false, time.Time{}, nil
+	return Step{
+		Do: DoWrite, Reason: api.ReasonVerifying, Record: n, ClearRequest: r.Annotated, Asks: gate.BeforeUncordon,
+		Message: fmt.Sprintf("%s: boot %s; waiting for the node to be healthy", message, f.Boot.ID),
+	}
+}
+
+func verifying(p Policy, r *api.Record, f Facts) Step {
+	if !startedOver(r, f) {
 		return sameBoot()
 	}
-	verify := Step{Do: Wait, Reason: VerifyStarted, Message: "waits for the node to be healthy", Detail: ailing(f)}
-	if s, ok := takeLease(p, f, verify, false); ok {
+	verify := Step{Do: DoWait, Reason: api.ReasonVerifying, Message: "waiting for the node to be healthy", Detail: f.Ailing, Asks: gate.BeforeUncordon}
+	if goingDown(f) {
+		return awaitBoot(verify)
+	}
+	if s, ok := claimRest(f, verify, takeable); ok {
 		return s
 	}
 	if s, ok := passed(p, r, f); ok {
 		return s
 	}
-	limit := bootTime(r, f).Add(p.HealthTimeout)
-	if !f.Now.Before(limit) {
-		n := r.in(Halted, f.Now)
-		n.Failure = &Failure{Reason: Unhealthy, Message: fmt.Sprintf("not healthy %s after the boot: %s", p.HealthTimeout, ailing(f))}
-		return Step{Do: Write, Reason: Unhealthy, Message: n.Failure.Message, Record: n}
+	if healthy(f) {
+		// Healthy in time: the time to settle is not part of the time limit.
+		verify.Message, verify.Detail = fmt.Sprintf("healthy; waiting for it to stay healthy for %s", p.Settle), ""
+		verify.Until = f.HealthySince.Add(p.Settle)
+		return verify
 	}
-	s := verify
-	s.Until = limit
-	switch {
-	case foreignLease(p, f):
-		s.Message = "rebooted; " + f.NodeLease.Why
-		s = lookAgain(f, s)
-		s.Until = earlier(limit, s.Until)
-	case !f.HealthySince.IsZero():
-		s.Message = fmt.Sprintf("healthy; must stay so for %s", p.Settle)
-		s.Until = earlier(limit, f.HealthySince.Add(p.Settle))
+	remains := max(p.HealthTimeout-age(r, f), min(p.HealthTimeout, minWatch)-f.Running)
+	if remains <= 0 {
+		n := in(api.PhaseHalted, r, f)
+		n.Failure = &api.Failure{Reason: api.ReasonUnhealthy, Message: fmt.Sprintf("not healthy within %s: %s", p.HealthTimeout, f.Ailing)}
+		return Step{Do: DoWrite, Reason: api.ReasonUnhealthy, Message: n.Failure.Message, Record: n, Asks: gate.BeforeUncordon}
 	}
-	return s
+	if g, is := closed(f, gate.BeforeUncordon); is {
+		verify.Message, verify.Detail = "rebooted; "+g.Why, ""
+	}
+	verify.Until = f.Now.Add(remains)
+	return verify
 }
 
 // sameBoot is the step for a record of what comes after a boot, on the boot from
 // before: only somebody's hand can have written it.
 func sameBoot() Step {
-	return Step{Do: Wait, Reason: RecordInvalid, Message: "the record says that the machine has been rebooted, and its boot ID says that it has not: hands off"}
+	return Step{
+		Do: DoWait, Reason: api.ReasonRecordInvalid,
+		Message: "the record says that the machine has rebooted, but its boot ID is the same; no action until the annotation " + api.OperationAnnotation + " is removed",
+	}
 }
 
+// healthy says whether the node counts as healthy at present.
+func healthy(f Facts) bool { return f.Ailing == "" && !f.HealthySince.IsZero() }
+
 // passed ends the operation when the node is and stays healthy.
-func passed(p Policy, r *Record, f Facts) (Step, bool) {
+func passed(p Policy, r *api.Record, f Facts) (Step, bool) {
 	if r.Cordoned && !ourCordon(r, f) {
 		// The cordon is gone, so it is no longer ours to remove; one that comes
 		// later is somebody else's.
-		n := *r
+		n := r.Clone()
 		n.Cordoned = false
-		return Step{Do: Write, Reason: Uncordoned, Message: "somebody uncordoned the node", Record: &n}, true
+		return Step{Do: DoWrite, Reason: api.ReasonUncordoned, Message: "somebody uncordoned the node", Record: n, Asks: gate.BeforeUncordon}, true
 	}
-	// Not from under the hands of an operator that has the node now.
-	if f.HealthySince.IsZero() || f.Now.Before(f.HealthySince.Add(p.Settle)) || foreignLease(p, f) {
+	if !healthy(f) || f.Now.Before(f.HealthySince.Add(p.Settle)) {
 		return Step{}, false
 	}
-	if s, ok := takeLease(p, f, Step{Reason: VerifyStarted, Message: "healthy"}, true); ok {
+	last := Step{Reason: api.ReasonVerifying, Message: "healthy", Asks: gate.BeforeUncordon}
+	if s, ok := claimRest(f, last, notConfirmed); ok {
 		return s, true
 	}
 	message := fmt.Sprintf("rebooted: boot %s follows %s, the node is healthy", f.Boot.ID, r.BootID)
 	if f.Boot.ID == r.BootID {
 		message = fmt.Sprintf("soft-rebooted within boot %s, the node is healthy", r.BootID)
 	}
-	return Step{Do: Restore, Reason: RebootVerified, Message: message}, true
+	return Step{Do: DoRestore, Reason: api.ReasonRebootVerified, Message: message, Uncordon: ourCordon(r, f), Asks: gate.BeforeUncordon}, true
 }
 
-// bootTime is when the boot that is verified began; the clock may have been
-// wrong then, and in that case it is when we noticed.
-func bootTime(r *Record, f Facts) time.Time {
-	if f.Boot.ID == r.BootID {
-		return r.Since
-	}
-	if f.Boot.Time.After(f.Now) || r.Order != nil && f.Boot.Time.Before(r.Order.At.Truncate(time.Second)) {
-		return r.Since
-	}
-	return f.Boot.Time
-}
-
-func ailing(f Facts) string {
-	if f.HealthySince.IsZero() {
-		return f.Ailing
-	}
-	return "healthy, but not for long enough"
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func halted(p Policy, r *Record, f Facts) Step {
-	if r.Failure.Reason == RebootOverdue {
+func halted(p Policy, r *api.Record, f Facts) Step {
+	if r.Failure.Reason == api.ReasonRebootOverdue {
 		if f.Boot.ID != r.BootID {
-			return booted(r, f, "the machine has booted at last")
+			return booted(r, f, "the machine has booted after all")
 		}
-		if softRebooted(r, f) && ordered(r) == SoftReboot {
+		if softRebooted(r, f) && ordered(r) == api.SoftReboot {
 			return softBooted(r, f)
 		}
-		return Step{Do: Wait, Reason: RebootOverdue, Message: r.Failure.Message}
+		return Step{Do: DoWait, Reason: api.ReasonRebootOverdue, Message: r.Failure.Message}
 	}
-	if !anew(r, f) {
+	if !startedOver(r, f) {
 		return sameBoot()
 	}
-	if s, ok := passed(p, r, f); ok {
+	if s, ok := passed(p, r, f); ok && !goingDown(f) {
 		return s
 	}
-	s := Step{Do: Wait, Reason: Unhealthy, Message: r.Failure.Message, Detail: ailing(f)}
-	if foreignLease(p, f) {
-		return lookAgain(f, s)
-	}
-	if !f.HealthySince.IsZero() {
-		s.Until = f.HealthySince.Add(p.Settle)
+	s := Step{Do: DoWait, Reason: api.ReasonUnhealthy, Message: r.Failure.Message, Detail: f.Ailing, Asks: gate.BeforeUncordon}
+	if settled := f.HealthySince.Add(p.Settle); healthy(f) && f.Now.Before(settled) {
+		s.Until, s.Detail = settled, "healthy, but not for long enough"
 	}
 	return s
 }

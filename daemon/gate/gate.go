@@ -1,193 +1,137 @@
-// Package gate knows the signals on a Node by which others say that they are at
-// work on it: autoscalers, machine controllers, maintenance and upgrade operators,
-// the cloud. It reads; it knows nothing of what rebootd does with it.
+// Package gate is the concept of a gate: something that can say "not now" to a
+// reboot, why, and until when. Maintenance windows, people who hold a node, other
+// operators at work, inhibitors and the limit of unavailable nodes are gates.
 //
-// Everything is data: a line of the table a signal.
+// It knows no gate. What follows from a closed one is the same for all and stands in
+// package decide: it depends on nothing but the points at which the gate binds. A new
+// gate is a package of its own that implements [Gate], and one line in the slice in
+// cmd/rebootd that registers it; its place there is its precedence: of several closed
+// gates people are told of the first.
 package gate
 
 import (
-	"cmp"
-	"fmt"
-	"slices"
+	"context"
 	"strings"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"rebootd.dev/daemon/api"
 )
 
-// Ours is the reason of the conditions by which rebootd itself tells what it is
-// about; they are no signal to it.
-const Ours = "Rebootd"
+// Points are places in an operation at which a gate can bind.
+type Points uint8
 
-// Finding is a signal that was found.
-type Finding struct {
-	Who  string // whose it is
-	What string // taint, label, annotation or condition, with its value
-	// Leaving says that the node is about to be gone: its reboot would only cost.
-	Leaving bool
-	Since   string // as the signal tells it, "" if it does not
-}
-
-// String is one sentence.
-func (f Finding) String() string {
-	s := f.Who + " is at work on this node"
-	if f.Leaving {
-		s = f.Who + " is about to take this node away"
-	}
-	s += " (" + f.What
-	if f.Since != "" {
-		s += ", since " + f.Since
-	}
-	return s + ")"
-}
-
-// where a signal is.
-type where string
-
+// The points, in the order of an operation.
 const (
-	taint      where = "taint"
-	label      where = "label"
-	annotation where = "annotation"
-	condition  where = "condition" // that is True
+	// BeforeQueue: nothing has been done. The node waits, without a slot; closed while
+	// the node stands in the queue, the gate has it leave.
+	BeforeQueue Points = 1 << iota
+	// InQueue: the node stands in the queue, but takes no slot, and gives one up.
+	InQueue
+	// WithSlot: the node holds its slot and is not cordoned yet. It keeps the slot and
+	// waits.
+	WithSlot
+	// WhileDraining: the node is cordoned and the reboot is not ordered. It is put back. A
+	// gate that binds here binds at one of the points above, too, or the node would be
+	// cordoned again at once.
+	// Closed before that, the gate keeps the node from being cordoned, as WithSlot does.
+	WhileDraining
+	// BeforeOrder: the node is drained. It waits so, for as long as a drain may take, and
+	// is put back then.
+	BeforeOrder
+	// BeforeUncordon: the machine has been rebooted. It does not count as healthy, and so
+	// is not uncordoned.
+	BeforeUncordon
 )
 
-// signal is a line of the table.
-type signal struct {
-	who     string
-	at      where
-	key     string                                            // a "*" at the end stands for anything
-	means   func(value string, others map[string]string) bool // nil: that it is there
-	leaving bool
+// All is every point.
+const All = BeforeQueue | InQueue | WithSlot | WhileDraining | BeforeOrder | BeforeUncordon
+
+// effects are what a closed gate has the node do, in the words of the reference.
+var effects = []struct {
+	at   Points
+	does string
+}{
+	{BeforeQueue, "waits before the queue"},
+	{InQueue, "waits in the queue without a slot"},
+	{WithSlot, "waits with its slot, before the cordon"},
+	{WhileDraining, "is put back while it drains"},
+	{BeforeOrder, "waits, drained, for as long as a drain may take; then is put back"},
+	{BeforeUncordon, "does not count as healthy after the boot"},
 }
 
-func is(want ...string) func(string, map[string]string) bool {
-	return func(v string, _ map[string]string) bool { return slices.Contains(want, v) }
-}
-
-func isNot(want ...string) func(string, map[string]string) bool {
-	return func(v string, _ map[string]string) bool { return !slices.Contains(want, v) }
-}
-
-// differs from the annotation, or label, of another key.
-func differs(key string) func(string, map[string]string) bool {
-	return func(v string, others map[string]string) bool { other, ok := others[key]; return ok && other != v }
-}
-
-var table = []signal{
-	{who: "Cluster Autoscaler", at: taint, key: "ToBeDeletedByClusterAutoscaler", leaving: true},
-	{who: "Karpenter", at: taint, key: "karpenter.sh/disrupted", leaving: true},
-	{who: "Karpenter", at: taint, key: "karpenter.sh/unregistered", leaving: true},
-	{who: "Karpenter", at: annotation, key: "karpenter.sh/nodeclaim-termination-timestamp", leaving: true},
-	{who: "Cluster API", at: taint, key: "node.cluster.x-k8s.io/uninitialized"},
-	{who: "the Machine Config Operator", at: annotation, key: "machineconfiguration.openshift.io/desiredDrain", means: differs("machineconfiguration.openshift.io/lastAppliedDrain")},
-	{who: "the Machine Config Operator", at: annotation, key: "machineconfiguration.openshift.io/desiredConfig", means: differs("machineconfiguration.openshift.io/currentConfig")},
-	{who: "the Machine Config Operator", at: annotation, key: "machineconfiguration.openshift.io/state", means: isNot("Done", "")},
-	{who: "Node Maintenance Operator", at: taint, key: "medik8s.io/drain"},
-	{who: "Node Maintenance Operator", at: label, key: "remediation.medik8s.io/exclude-from-remediation", means: is("true")},
-	{who: "Self Node Remediation", at: taint, key: "remediation.medik8s.io/self-node-remediation"},
-	{who: "the NVIDIA GPU operator", at: label, key: "nvidia.com/gpu-driver-upgrade-state", means: isNot("", "upgrade-done", "upgrade-required")},
-	{who: "the SR-IOV operator", at: annotation, key: "sriovnetwork.openshift.io/state", means: is("Drain_Required", "Draining")},
-	{who: "the SR-IOV operator", at: label, key: "sriovnetwork.openshift.io/state", means: is("Drain_Required", "Draining")},
-	{who: "AWS Node Termination Handler", at: label, key: "aws-node-termination-handler/action", means: is("UncordonAfterReboot")},
-	{who: "AWS Node Termination Handler", at: taint, key: "aws-node-termination-handler/*", leaving: true},
-	{who: "the cloud", at: taint, key: "cloud.google.com/impending-node-termination", leaving: true},
-	{who: "the cloud", at: taint, key: "NodeWithImpairedVolumes", leaving: true},
-	{who: "somebody", at: taint, key: "node.kubernetes.io/out-of-service", leaving: true},
-	{who: "the cloud", at: taint, key: "node.cloudprovider.kubernetes.io/uninitialized"},
-	{who: "the cloud", at: taint, key: "node.cloudprovider.kubernetes.io/shutdown"},
-	{who: "AKS", at: label, key: "kubernetes.azure.com/upgrade-status", means: is("Quarantined")},
-	{who: "somebody", at: condition, key: "DrainInProgress", means: isNot(Ours)},
-	{who: "somebody", at: condition, key: "Drained", means: isNot(Ours)},
-	{who: "somebody", at: condition, key: "MaintenanceInProgress", means: isNot(Ours)},
-	{who: "draino", at: condition, key: "DrainScheduled"},
-	{who: "the Flatcar update operator", at: annotation, key: "flatcar-linux-update.v1.flatcar-linux.net/reboot-in-progress", means: is("true")},
-	{who: "the Flatcar update operator", at: annotation, key: "flatcar-linux-update.v1.flatcar-linux.net/reboot-paused", means: is("true")},
-	{who: "Talos", at: annotation, key: "talos.dev/cordoned"},
-	{who: "tuppr", at: label, key: "tuppr.home-operations.com/upgrading"},
-	{who: "tuppr", at: annotation, key: "tuppr.home-operations.com/upgrading"},
-	{who: "SAP's maintenance controller", at: label, key: "cloud.sap/maintenance-state", means: is("in-maintenance")},
-	{who: "SAP's maintenance controller", at: label, key: "cloud.sap/esx-in-maintenance", means: is("true")},
-	{who: "SAP's maintenance controller", at: label, key: "cloud.sap/delete-node", means: is("true"), leaving: true},
-	{who: "kured", at: annotation, key: "weave.works/kured-reboot-in-progress"},
-}
-
-// value is a value with the time of it, where that is told.
-type value struct{ text, since string }
-
-// Check returns what is found on a Node, those that take it away first; nothing on
-// most.
-func Check(n *corev1.Node) []Finding {
-	values := map[where]map[string]value{taint: {}, label: {}, annotation: {}, condition: {}}
-	for _, t := range n.Spec.Taints {
-		v := value{text: t.Value}
-		if t.TimeAdded != nil {
-			v.since = t.TimeAdded.UTC().Format("2006-01-02T15:04:05Z")
-		}
-		values[taint][t.Key] = v
-	}
-	for k, v := range n.Labels {
-		values[label][k] = value{text: v}
-	}
-	for k, v := range n.Annotations {
-		values[annotation][k] = value{text: v}
-	}
-	for _, c := range n.Status.Conditions {
-		if c.Status == corev1.ConditionTrue {
-			values[condition][string(c.Type)] = value{text: c.Reason, since: c.LastTransitionTime.UTC().Format("2006-01-02T15:04:05Z")}
+// String is what a closed gate that binds at these points has the node do.
+func (p Points) String() string {
+	var does []string
+	for _, e := range effects {
+		if p&e.at != 0 {
+			does = append(does, e.does)
 		}
 	}
-	var out []Finding
-	if n.DeletionTimestamp != nil {
-		out = append(out, Finding{Who: "somebody", What: "the Node is being deleted", Leaving: true, Since: n.DeletionTimestamp.UTC().Format("2006-01-02T15:04:05Z")})
-	}
-	for _, s := range table {
-		all := n.Annotations
-		if s.at == label {
-			all = n.Labels
-		}
-		for k, v := range values[s.at] {
-			if s.matches(k) && (s.means == nil || s.means(v.text, all)) {
-				out = append(out, Finding{Who: s.who, What: what(s.at, k, v.text), Leaving: s.leaving, Since: v.since})
-			}
-		}
-	}
-	slices.SortFunc(out, func(a, b Finding) int {
-		if a.Leaving != b.Leaving {
-			if a.Leaving {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(a.Who, b.Who), cmp.Compare(a.What, b.What))
-	})
-	return slices.Compact(out)
+	return strings.Join(does, "; ")
 }
 
-func (s signal) matches(key string) bool {
-	if prefix, ok := strings.CutSuffix(s.key, "*"); ok {
-		return strings.HasPrefix(key, prefix)
-	}
-	return key == s.key
+// Kind is what is to be known of a gate beforehand.
+type Kind struct {
+	Name    string     // for metrics and references: lower-case words, joined by dashes
+	Reason  api.Reason // that people are told while it is closed
+	Binds   Points
+	Meaning string // when it is closed, in a sentence, for the reference
 }
 
-// maxValue bounds what is repeated of somebody's words.
-const maxValue = 100
+// State is how a gate stands.
+type State uint8
 
-func what(at where, key, text string) string {
-	if text == "" {
-		return fmt.Sprintf("%s %s", at, key)
-	}
-	return fmt.Sprintf("%s %s=%s", at, key, strings.ToValidUTF8(text[:min(len(text), maxValue)], ""))
+// The states. A gate that has not answered yet keeps a node from its next step, and has
+// none put back. One that cannot find out how it stands must not stay
+// unknown for long: it says open or closed, whatever its configuration prefers, and
+// why.
+const (
+	Unknown State = iota
+	Open
+	Closed
+)
+
+// Verdict is what a gate says.
+type Verdict struct {
+	State State
+	// Why it is closed: a sentence that stays the same while nothing changes for people.
+	Why string
+	// Until is when it will open by itself; zero if that is not known.
+	Until time.Time
+	// GiveWay names a node that could make use of the slot that this one holds in vain,
+	// "" for none. It counts at the point WithSlot only.
+	GiveWay string
 }
 
-// Signals describes the table, a line a signal, for the documentation.
-func Signals() [][3]string {
-	out := [][3]string{{"somebody", "deletes the Node", "about to take it away"}}
-	for _, s := range table {
-		does := "at work"
-		if s.leaving {
-			does = "about to take it away"
+// Gate is something that can say "not now".
+type Gate interface {
+	Kind() Kind
+	// Run finds out how the gate stands, says each change by say, and returns when ctx
+	// ends, or when it has nothing more to say: the last verdict stands as long as the
+	// gate is asked. It is called, in a goroutine of its own, only while an operation has
+	// come to a point at which the gate binds; a node that is idle asks no gate. say may
+	// block for a moment.
+	Run(ctx context.Context, say func(Verdict))
+}
+
+// Status is a gate and what it says.
+type Status struct {
+	Kind
+	Verdict
+}
+
+// FirstClosed is the first of gates that is closed and binds at one of the points.
+func FirstClosed(gates []Status, at Points) (Status, bool) { return first(gates, at, Closed) }
+
+// FirstUnknown is the first of gates that has not answered yet and binds at one of the
+// points.
+func FirstUnknown(gates []Status, at Points) (Status, bool) { return first(gates, at, Unknown) }
+
+func first(gates []Status, at Points, state State) (Status, bool) {
+	for _, g := range gates {
+		if g.Binds&at != 0 && g.State == state {
+			return g, true
 		}
-		out = append(out, [3]string{s.who, string(s.at) + " `" + s.key + "`", does})
 	}
-	return out
+	return Status{}, false
 }

@@ -5,21 +5,31 @@
 // The programs are in a directory for each stage, and run one after the other in the
 // order of their names, with one argument: do, or undo. They may be called again when
 // the daemon was restarted, and must not mind; undo may come without a do before.
+//
+// No hook runs beside another, and none beside itself. One that still runs when the
+// daemon has been killed runs on, and the next start waits for it before it runs any;
+// it has no longer for that than any hook, from its own begin, and is killed then with
+// its process group. A hook has ended when its program has: what that leaves running,
+// a service for instance, is neither waited for nor killed, and should not keep the
+// program's output open.
+//
+// Each hook runs below a supervisor (see [Supervise]), which is this program once more.
+// It is by the supervisor's command line that a hook is found: nothing is written to the
+// machine, and nothing can be left over from an earlier boot.
 package hook
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"rebootd.dev/reboot/process"
 )
 
 // The stages, by the names of their directories.
@@ -45,6 +55,8 @@ type Runner struct {
 	Env   []string      // besides the daemon's
 	// Output is given what they print, line by line.
 	Output func(stage, name, line string)
+	// Log is told what an admin should know of hooks that an earlier start has left running.
+	Log func(format string, args ...any)
 }
 
 // Any says whether there is a directory of a stage.
@@ -55,8 +67,12 @@ func (r *Runner) Any() bool {
 	})
 }
 
-// Do runs the programs of a stage up to the first that fails.
+// Do runs the programs of a stage up to the first that fails. A hook of any stage that an
+// earlier start of the daemon has left running is waited for before.
 func (r *Runner) Do(ctx context.Context, stage string) ([]Outcome, error) {
+	if err := r.awaitLeftovers(ctx); err != nil {
+		return nil, err
+	}
 	names, err := r.programs(stage)
 	if err != nil {
 		return nil, err
@@ -72,8 +88,11 @@ func (r *Runner) Do(ctx context.Context, stage string) ([]Outcome, error) {
 }
 
 // Undo runs all programs that Do of these stages may have run, the last first,
-// whatever becomes of them. The error is the first.
+// whatever becomes of them. The error is the first. It waits as Do does.
 func (r *Runner) Undo(ctx context.Context, stages ...string) (out []Outcome, first error) {
+	if err := r.awaitLeftovers(ctx); err != nil {
+		return nil, err
+	}
 	for _, stage := range slices.Backward(stages) {
 		names, err := r.programs(stage)
 		if first == nil {
@@ -90,15 +109,15 @@ func (r *Runner) Undo(ctx context.Context, stages ...string) (out []Outcome, fir
 	return out, first
 }
 
-// programs are the programs of a stage; what editors and package managers leave behind
-// is none.
+// programs are the programs of a stage, without what editors and package managers leave
+// behind.
 func (r *Runner) programs(stage string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(r.Dir, stage)) // sorted
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look for hooks: %w", err)
+		return nil, fmt.Errorf("list the hooks: %w", err)
 	}
 	var out []string
 	for _, e := range entries {
@@ -114,66 +133,24 @@ func (r *Runner) programs(stage string) ([]string, error) {
 	return out, nil
 }
 
-// maxLine is the longest line that is passed on; the rest of it is left out.
-const maxLine = 4 << 10
-
 func (r *Runner) run(ctx context.Context, stage, name string, undo bool) (Outcome, error) {
 	arg := "do"
 	if undo {
 		arg = "undo"
 	}
 	began := time.Now()
-	err := r.exec(ctx, stage, name, arg)
+	err := process.Run(ctx, process.Command{
+		// This very program, also while a package manager replaces its file.
+		Argv: []string{"/proc/self/exe", Command, strconv.Itoa(os.Getpid()), r.Limit.String(), r.Dir, stage, name, arg},
+		Env:  r.Env, Limit: r.Limit, Stderr: os.Stderr,
+		Output: func(line string) { r.Output(stage, name, line) },
+	})
 	o := Outcome{Stage: stage, Name: name, Undo: undo, Seconds: time.Since(began).Round(100 * time.Millisecond).Seconds()}
 	if err != nil {
 		o.Error = err.Error()
-		err = fmt.Errorf("the hook %s/%s %s: %w", stage, name, arg, err)
+		err = fmt.Errorf("the hook %s: %w", title(stage, name, arg), err)
 	}
 	return o, err
 }
 
-func (r *Runner) exec(ctx context.Context, stage, name, arg string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Limit, fmt.Errorf("took longer than %s", r.Limit))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(r.Dir, stage, name), arg)
-	cmd.Env = append(os.Environ(), r.Env...)
-	// With whatever it has started.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	read, write := io.Pipe()
-	cmd.Stdout, cmd.Stderr = write, write
-	passed := make(chan string)
-	go func() { passed <- r.pass(read, stage, name) }()
-	err := cmd.Run()
-	write.Close()
-	last := <-passed
-	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // what it has left behind is no failure
-		return nil
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	if last != "" {
-		return fmt.Errorf("%w: %s", err, last)
-	}
-	return err
-}
-
-// pass passes on what a program prints, and returns its last line.
-func (r *Runner) pass(from io.Reader, stage, name string) (last string) {
-	lines := bufio.NewReaderSize(from, maxLine)
-	for {
-		line, more, err := lines.ReadLine()
-		if err != nil {
-			return last
-		}
-		if text := strings.ToValidUTF8(strings.TrimSpace(string(line)), "�"); text != "" {
-			last = text
-			r.Output(stage, name, text)
-		}
-		for more && err == nil {
-			_, more, err = lines.ReadLine()
-		}
-	}
-}
+func title(stage, name, arg string) string { return stage + "/" + name + " " + arg }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rebootd.dev/reboot/process"
 )
 
 type bed struct {
@@ -17,7 +19,7 @@ type bed struct {
 
 func newBed(t *testing.T) *bed {
 	b := &bed{t: t}
-	b.Runner = &Runner{Dir: t.TempDir(), Limit: 10 * time.Second, Env: []string{"REBOOTD_NODE=n"}, Output: func(stage, name, line string) {
+	b.Runner = &Runner{Dir: t.TempDir(), Limit: 10 * time.Second, Env: []string{"REBOOTD_NODE=n"}, Log: t.Logf, Output: func(stage, name, line string) {
 		b.log = append(b.log, stage+"/"+name+": "+line)
 	}}
 	return b
@@ -89,13 +91,14 @@ func TestUndoGoesOn(t *testing.T) {
 // longer wanted.
 func TestTooLong(t *testing.T) {
 	b := newBed(t)
-	b.Limit = 200 * time.Millisecond
-	b.add(PreDrain+"/a", "echo waits; sleep 60 & sleep 60", 0o755)
+	b.Limit = 2 * time.Second // in which it begins, however slow the machine is
+	b.add(PreDrain+"/a", "cd "+b.Dir+"; sleep 60 & echo $! >pid; echo waits; sleep 60", 0o755)
 	began := time.Now()
 	_, err := b.Do(t.Context(), PreDrain)
-	if err == nil || !strings.Contains(err.Error(), "took longer than 200ms: waits") || time.Since(began) > 20*time.Second {
+	if err == nil || !strings.Contains(err.Error(), "took longer than 2s: waits") || time.Since(began) > 20*time.Second {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
+	b.dead(b.read("pid"))
 	b.Limit = time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -111,7 +114,7 @@ func TestEndlessLine(t *testing.T) {
 	if _, err := b.Do(t.Context(), PreDrain); err != nil {
 		t.Error(err)
 	}
-	if len(b.log) != 2 || len(b.log[0]) > 2*maxLine || !strings.HasSuffix(b.log[1], "end") {
+	if len(b.log) != 2 || len(b.log[0]) > 2*process.MaxLine || !strings.HasSuffix(b.log[1], "end") {
 		t.Errorf("%d lines", len(b.log))
 	}
 }
@@ -119,10 +122,12 @@ func TestEndlessLine(t *testing.T) {
 // What a hook leaves running is no failure.
 func TestLeavesSomethingRunning(t *testing.T) {
 	b := newBed(t)
-	b.add(PreDrain+"/a", "sleep 5 & exit 0", 0o755)
-	if _, err := b.Do(t.Context(), PreDrain); err != nil {
-		t.Error(err)
+	b.add(PreDrain+"/a", "sleep 60 & echo $! >"+b.Dir+"/pid", 0o755)
+	began := time.Now()
+	if _, err := b.Do(t.Context(), PreDrain); err != nil || time.Since(began) > 30*time.Second {
+		t.Errorf("%v after %s", err, time.Since(began))
 	}
+	b.killed("pid")
 }
 
 // What cannot be started is a failure.
@@ -132,7 +137,16 @@ func TestNoInterpreter(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(b.Dir, PreDrain, "a"), []byte("#!/nonexistent\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Do(t.Context(), PreDrain); err == nil {
-		t.Error("no error")
+	if _, err := b.Do(t.Context(), PreDrain); err == nil || !strings.Contains(err.Error(), "no such file or directory") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// One that a signal ends is a failure, and says which.
+func TestEndedByASignal(t *testing.T) {
+	b := newBed(t)
+	b.add(PreDrain+"/a", "echo works; kill -TERM $$", 0o755)
+	if _, err := b.Do(t.Context(), PreDrain); err == nil || err.Error() != "the hook pre-drain.d/a do: exit status 143: signal: terminated" {
+		t.Errorf("error %v", err)
 	}
 }

@@ -104,7 +104,7 @@ func read(path string, at, pkgs resolved) (f *File, problem string) {
 	case at.err != nil:
 		return nil, fmt.Sprintf("cannot look at %s: %v", path, at.err)
 	case at.info.IsDir():
-		return nil, fmt.Sprintf("%s is a directory, which asks for nothing", path)
+		return nil, fmt.Sprintf("%s is a directory, which does not request a reboot", path)
 	}
 	f = &File{Path: path, ModTime: at.info.ModTime()}
 	if at.info.Mode().IsRegular() {

@@ -295,3 +295,43 @@ func TestDirectoryIsReplacedUnseen(t *testing.T) {
 		t.Error("a file in the new directory is not heard of")
 	}
 }
+
+// A sentinel that is there and cannot be read asks for a reboot all the same, and people
+// are told why its content is not known. The kernel lets nobody read the beginning of
+// /proc/self/mem, not even root.
+func TestASentinelThatCannotBeRead(t *testing.T) {
+	const mem = "/proc/self/mem"
+	info, err := os.Lstat(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, problem := read("/run/reboot-needed", resolved{path: mem, info: info}, resolved{err: os.ErrNotExist})
+	if f == nil || f.Content != "" || !strings.HasPrefix(problem, "cannot read /run/reboot-needed: ") {
+		t.Errorf("%+v, %q", f, problem)
+	}
+	readable := filepath.Join(t.TempDir(), "reboot-needed")
+	if err := os.WriteFile(readable, []byte("kernel"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if info, err = os.Lstat(readable); err != nil {
+		t.Fatal(err)
+	}
+	memInfo, _ := os.Lstat(mem)
+	f, problem = read("/run/reboot-needed", resolved{path: readable, info: info}, resolved{path: mem, info: memInfo})
+	if f == nil || f.Content != "kernel" || len(f.Packages) > 0 || !strings.HasPrefix(problem, "cannot read /run/reboot-needed.pkgs: ") {
+		t.Errorf("%+v, %q", f, problem)
+	}
+}
+
+// One that cannot even be looked at asks for nothing, and people are told.
+func TestASentinelThatCannotBeLookedAt(t *testing.T) {
+	path := "/" + strings.Repeat("x", 300)
+	w, err := New(t.TempDir(), []string{path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	if s := w.look(); len(s.Files) != 0 || len(s.Problems) != 1 || !strings.HasPrefix(s.Problems[0], "cannot look at "+path) {
+		t.Errorf("%+v", s)
+	}
+}

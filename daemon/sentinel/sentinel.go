@@ -69,7 +69,7 @@ type Watcher struct {
 // touches nothing until Run.
 func New(root string, paths []string) (*Watcher, error) {
 	if len(paths) == 0 {
-		return nil, errors.New("watch sentinels: none is given")
+		return nil, errors.New("watch the sentinels: no path was given")
 	}
 	for _, p := range paths {
 		if !filepath.IsAbs(p) {
@@ -180,7 +180,7 @@ func (w *Watcher) look() State {
 		}
 	}
 	if w.broken != nil {
-		s.Problems = append(s.Problems, fmt.Sprintf("no inotify (%v): looks every %s instead", w.broken, pollEvery))
+		s.Problems = append(s.Problems, fmt.Sprintf("inotify is not available (%v): checking every %s instead", w.broken, pollEvery))
 	}
 	return s
 }

@@ -22,7 +22,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,11 +30,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/lock"
 )
 
-// Holder is the identity under which rebootd holds the lease of any node: after a
-// reboot another pod must still find it to be its own.
-const Holder = "rebootd"
+// what is how a lock.LostError calls the lease.
+const what = "the node lease"
 
 // buffer is added to the duration that is asked for, as NodeHealthCheck does.
 const buffer = time.Minute
@@ -74,17 +75,6 @@ type Status struct {
 	Unavailable string
 }
 
-// ErrLost says that a lease that was held is not held any more.
-var ErrLost = errors.New("the node lease is lost")
-
-// LostError is ErrLost with what became of it.
-type LostError struct{ How string }
-
-func (e *LostError) Error() string { return "the node lease " + e.How }
-
-// Is makes errors.Is(err, ErrLost) true.
-func (e *LostError) Is(target error) bool { return target == ErrLost }
-
 // Lease is the lease of one node. Its methods are safe for concurrent use.
 type Lease struct {
 	cfg  Config
@@ -105,7 +95,7 @@ func New(c Config) (*Lease, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Lease{cfg: c, name: strings.ToLower("node-" + c.Node)}, nil
+	return &Lease{cfg: c, name: api.NodeLeaseName(c.Node)}, nil
 }
 
 // now is the time by which claims are judged and dated: the API server's, which all
@@ -176,16 +166,16 @@ func (l *Lease) Take(ctx context.Context, nodeUID types.UID) (Status, error) {
 			return Status{}, fmt.Errorf("take the Lease %s/%s: %w", l.cfg.Namespace, l.name, err)
 		}
 	}
-	return Status{}, fmt.Errorf("take the Lease %s/%s: it has changed %d times meanwhile", l.cfg.Namespace, l.name, maxTries)
+	return Status{}, fmt.Errorf("take the Lease %s/%s: others changed it %d times in a row", l.cfg.Namespace, l.name, maxTries)
 }
 
-// Renew renews a lease that is held. A LostError says that it is not ours any
+// Renew renews a lease that is held. A lock.LostError says that it is not ours any
 // more; any other error, that this is not known.
 func (l *Lease) Renew(ctx context.Context) error {
 	for range maxTries {
 		was := l.holding()
 		if was == nil {
-			return &LostError{How: "is not held"}
+			return &lock.LostError{What: what, How: "is not held"}
 		}
 		now, err := l.cfg.API.UpdateLease(ctx, l.claimed(was, ""))
 		switch {
@@ -208,7 +198,7 @@ func (l *Lease) Renew(ctx context.Context) error {
 		}
 		l.hold(have)
 	}
-	return fmt.Errorf("renew the Lease %s/%s: it has changed %d times meanwhile", l.cfg.Namespace, l.name, maxTries)
+	return fmt.Errorf("renew the Lease %s/%s: others changed it %d times in a row", l.cfg.Namespace, l.name, maxTries)
 }
 
 // Release gives the lease up. It is idempotent, and touches nothing of another's:
@@ -240,11 +230,11 @@ func (l *Lease) Release(ctx context.Context) error {
 			l.hold(nil)
 			return nil
 		case !apierrors.IsConflict(err):
-			return fmt.Errorf("give up the Lease %s/%s: %w", l.cfg.Namespace, l.name, err)
+			return fmt.Errorf("release the Lease %s/%s: %w", l.cfg.Namespace, l.name, err)
 		}
 		have = nil
 	}
-	return fmt.Errorf("give up the Lease %s/%s: it has changed %d times meanwhile", l.cfg.Namespace, l.name, maxTries)
+	return fmt.Errorf("release the Lease %s/%s: others changed it %d times in a row", l.cfg.Namespace, l.name, maxTries)
 }
 
 // taken says whether somebody else has the node.
@@ -276,7 +266,7 @@ func (l *Lease) claimed(have *coordinationv1.Lease, nodeUID types.UID) *coordina
 		s.AcquireTime = new(metav1.NewMicroTime(now.Add(-tolerance)))
 		s.LeaseTransitions = new(valueOf(s.LeaseTransitions) + 1)
 	}
-	s.HolderIdentity = new(Holder)
+	s.HolderIdentity = new(api.NodeLeaseHolder)
 	s.RenewTime = new(metav1.NewMicroTime(now.Add(-tolerance)))
 	s.LeaseDurationSeconds = new(int32((l.cfg.Duration + buffer + tolerance) / time.Second))
 	if nodeUID != "" && (len(out.OwnerReferences) != 1 || out.OwnerReferences[0].UID != nodeUID) {
@@ -351,7 +341,7 @@ func (l *Lease) maintenance(ctx context.Context) (string, error) {
 	}
 	for _, m := range list.Items {
 		if m.Spec.NodeName == l.cfg.Node {
-			s := fmt.Sprintf("this node is under maintenance by the NodeMaintenance %s since %s", m.Metadata.Name, m.Metadata.CreationTimestamp.UTC().Format(time.RFC3339))
+			s := fmt.Sprintf("the NodeMaintenance %s has this node under maintenance since %s", m.Metadata.Name, m.Metadata.CreationTimestamp.UTC().Format(time.RFC3339))
 			if m.Spec.Reason != "" {
 				s += fmt.Sprintf(" (%s)", m.Spec.Reason)
 			}
@@ -373,7 +363,7 @@ func (l *Lease) holding() *coordinationv1.Lease {
 	return l.held
 }
 
-func (l *Lease) lost(how string) *LostError {
+func (l *Lease) lost(how string) *lock.LostError {
 	l.hold(nil)
-	return &LostError{How: how}
+	return &lock.LostError{What: what, How: how}
 }

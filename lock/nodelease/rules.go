@@ -5,6 +5,8 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"rebootd.dev/daemon/api"
 )
 
 // claim is what a Lease says of a node.
@@ -28,7 +30,7 @@ const tolerance = 30 * time.Second
 // Lease without renewTime or duration claims nothing, one without a holder claims
 // for somebody unknown.
 func judge(l *coordinationv1.Lease, now time.Time) claim {
-	if l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity == Holder {
+	if l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity == api.NodeLeaseHolder {
 		return ours
 	}
 	if l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil {
@@ -42,17 +44,13 @@ func judge(l *coordinationv1.Lease, now time.Time) claim {
 	return another
 }
 
-// holderOf names the holder in words.
-func holderOf(l *coordinationv1.Lease) string {
-	if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" {
-		return "somebody unknown"
-	}
-	return *l.Spec.HolderIdentity
-}
-
 // describe says who has the node, by which Lease, and since when.
 func describe(l *coordinationv1.Lease) string {
-	s := fmt.Sprintf("%s has this node by the Lease %s/%s", holderOf(l), l.Namespace, l.Name)
+	holder := "an unknown holder"
+	if h := l.Spec.HolderIdentity; h != nil && *h != "" {
+		holder = *h
+	}
+	s := fmt.Sprintf("%s holds this node's lease %s/%s", holder, l.Namespace, l.Name)
 	if t := l.Spec.AcquireTime; t != nil {
 		s += " since " + t.UTC().Format(time.RFC3339)
 	}

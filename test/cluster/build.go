@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -155,14 +156,20 @@ func cacheKey(source, flags string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:16], nil
 }
 
-// Rebootd builds the daemon from the sources and returns the path of the binary.
-func Rebootd() (string, error) {
-	return buildInto("rebootd", filepath.Dir(SourceDir()), "./cmd/rebootd")
-}
+// Rebootd builds the daemon from the sources, once for a process, and returns the path
+// of the binary.
+func Rebootd() (string, error) { return rebootd() }
 
-// earlierCommit stands for the last released version where there is none yet: the
-// first to write what docs/compatibility.md promises.
-const earlierCommit = "c45c77663708"
+// Each is built once for a process: to find it up to date for every machine takes
+// seconds of a busy one, which would count against the tests' time limits.
+var (
+	rebootd   = sync.OnceValues(func() (string, error) { return buildInto("rebootd", filepath.Dir(SourceDir()), "./cmd/rebootd") })
+	pause     = sync.OnceValues(func() (string, error) { return buildInto("pause", SourceDir(), "./cmd/pause") })
+	simreboot = sync.OnceValues(func() (string, error) { return buildInto("simreboot", SourceDir(), "./cmd/simreboot") })
+)
+
+// earlierCommit counts as the last release for as long as no version is tagged.
+const earlierCommit = "c507a4a1e236"
 
 // Earlier builds the daemon as it was in the last tagged version, from the
 // project's own history, and says which that is.
@@ -206,10 +213,10 @@ func Earlier() (binary, version string, err error) {
 }
 
 // Pause builds the program that does nothing.
-func Pause() (string, error) { return buildInto("pause", SourceDir(), "./cmd/pause") }
+func Pause() (string, error) { return pause() }
 
 // Simreboot builds the reboot command of simulated machines.
-func Simreboot() (string, error) { return buildInto("simreboot", SourceDir(), "./cmd/simreboot") }
+func Simreboot() (string, error) { return simreboot() }
 
 func buildInto(name, dir, pkg string) (string, error) {
 	cache, err := CacheDir()

@@ -7,9 +7,11 @@
 // Each component is a process of its own and dies with the process that started
 // it, whether that stops it, panics or is killed.
 //
-// Where the environment variable REBOOTD_TEST_KUBECONFIG names a kubeconfig, that
-// cluster is used instead. It must have simulated nodes' stages like kwok.yaml's,
-// and what needs control of the servers cannot be done there.
+// Where the environment variable REBOOTD_TEST_CONTROLPLANE names the directory of a
+// control plane that runs already (cmd/cluster starts one around a command), that one
+// is joined. Where REBOOTD_TEST_KUBECONFIG names a kubeconfig, that cluster is used
+// instead. It must have simulated nodes' stages like kwok.yaml's. What needs control of
+// the servers cannot be done to either.
 package cluster
 
 import (
@@ -20,7 +22,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -36,6 +37,9 @@ import (
 // KubeconfigVariable names a cluster of the user's own.
 const KubeconfigVariable = "REBOOTD_TEST_KUBECONFIG"
 
+// DirVariable names the directory of a control plane that runs and is shared.
+const DirVariable = "REBOOTD_TEST_CONTROLPLANE"
+
 //go:embed kwok.yaml
 var kwokConfig []byte
 
@@ -44,10 +48,9 @@ var auditPolicy []byte
 
 // Options say what is different from the usual.
 type Options struct {
-	// Dir is for data, keys and logs; "" makes one that Stop removes.
-	Dir string
-	// Args are further flags, by component.
-	Args map[string][]string
+	// Own is for who changes what all others on the control plane would notice, such as
+	// whether it runs: it does not join one that is shared.
+	Own bool
 }
 
 // Cluster is a control plane that runs.
@@ -60,8 +63,9 @@ type Cluster struct {
 
 	bin       string
 	server    string
-	temporary bool
-	foreign   bool
+	foreign   bool // a cluster of the user's own
+	joined    bool // started by another process, which stops it
+	release   func()
 	pki       *authority
 	processes []*component
 	apiserver *component
@@ -71,25 +75,28 @@ type Cluster struct {
 // ErrForeign says that something cannot be done to a cluster of the user's own.
 var ErrForeign = errors.New("not to be had on a cluster of your own (" + KubeconfigVariable + ")")
 
-// Start starts a control plane and returns when pods can be created.
+// ErrShared says that something cannot be done to a control plane that is shared.
+var ErrShared = errors.New("not to be had on a control plane that others share (" + DirVariable + ")")
+
+// Start starts a control plane, or joins one, and returns when pods can be created.
 func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if path := os.Getenv(KubeconfigVariable); path != "" {
 		c := &Cluster{Kubeconfig: path, foreign: true}
 		return c, c.connect()
 	}
-	c := &Cluster{Dir: o.Dir}
+	if dir := os.Getenv(DirVariable); dir != "" && !o.Own {
+		return joinShared(dir)
+	}
+	c := &Cluster{}
 	if c.bin, err = Binaries(); err != nil {
 		return nil, err
 	}
-	if c.Dir == "" {
-		c.temporary = true
-		if c.Dir, err = os.MkdirTemp("", "rebootd-cluster-"); err != nil {
-			return nil, fmt.Errorf("make the cluster's directory: %w", err)
-		}
+	if c.Dir, c.release, err = temporaryDir(); err != nil {
+		return nil, err
 	}
 	// A port that was free may have been taken by the time it is used.
 	for try := 1; ; try++ {
-		if err = c.start(ctx, o.Args); err == nil || try == 3 || ctx.Err() != nil {
+		if err = c.start(ctx); err == nil || try == 3 || ctx.Err() != nil {
 			break
 		}
 		c.stopAll()
@@ -101,7 +108,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	return c, nil
 }
 
-func (c *Cluster) start(ctx context.Context, extra map[string][]string) error {
+func (c *Cluster) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for _, d := range []string{"pki", "log"} {
@@ -127,14 +134,13 @@ func (c *Cluster) start(ctx context.Context, extra map[string][]string) error {
 			return err
 		}
 	}
-	c.Kubeconfig = c.userConfig("admin")
-	c.AuditLog = filepath.Join(c.Dir, "log", "audit.log")
-	for name, data := range map[string][]byte{"kwok.yaml": kwokConfig, "audit.yaml": auditPolicy} {
+	c.paths()
+	for name, data := range map[string][]byte{"kwok.yaml": kwokConfig, "audit.yaml": auditPolicy, serverFile: []byte(c.server)} {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), data, 0o644); err != nil {
 			return err
 		}
 	}
-	c.processes = c.components(ports, extra)
+	c.processes = c.components(ports)
 	c.apiserver = c.processes[1]
 	if err := c.connect(); err != nil {
 		return err
@@ -173,14 +179,14 @@ func (c *Cluster) userConfig(user string) string {
 }
 
 // components are the processes with their flags, in the order of their start.
-func (c *Cluster) components(ports []int, extra map[string][]string) []*component {
+func (c *Cluster) components(ports []int) []*component {
 	http := func(i int) string { return fmt.Sprintf("http://127.0.0.1:%d", ports[i]) }
 	https := func(i int) string { return fmt.Sprintf("https://127.0.0.1:%d", ports[i]) }
 	serving := []string{
 		"--bind-address=127.0.0.1", "--profiling=false",
 		"--tls-cert-file=" + c.pki.path("server.crt"), "--tls-private-key-file=" + c.pki.path("server.key"),
 	}
-	ps := []*component{
+	return []*component{
 		{name: "etcd", url: http(0) + "/readyz", args: []string{
 			"--name=test", "--data-dir=" + filepath.Join(c.Dir, "etcd"), "--log-level=warn",
 			"--listen-client-urls=" + http(0), "--advertise-client-urls=" + http(0),
@@ -192,7 +198,9 @@ func (c *Cluster) components(ports []int, extra map[string][]string) []*componen
 			// A loopback address is not allowed in the endpoints of the Service.
 			"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16",
 			"--client-ca-file=" + c.pki.path("ca.crt"), "--authorization-mode=Node,RBAC",
-			"--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+			// Some distributions have the second on: who changes an object's owner must be
+			// allowed to delete it.
+			"--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement", "--allow-privileged=true",
 			"--service-account-issuer=https://kubernetes.default.svc", "--api-audiences=https://kubernetes.default.svc",
 			"--service-account-key-file=" + c.pki.path("sa.pub"), "--service-account-signing-key-file=" + c.pki.path("sa.key"),
 			"--audit-policy-file=" + filepath.Join(c.Dir, "audit.yaml"), "--audit-log-path=" + c.AuditLog, "--audit-log-mode=blocking", "--audit-log-maxsize=100000",
@@ -213,10 +221,6 @@ func (c *Cluster) components(ports []int, extra map[string][]string) []*componen
 			fmt.Sprintf("--server-address=127.0.0.1:%d", ports[5]),
 		}},
 	}
-	for _, p := range ps {
-		p.args = append(p.args, maps.Clone(extra)[p.name]...)
-	}
-	return ps
 }
 
 func (c *Cluster) connect() error {
@@ -232,16 +236,29 @@ func (c *Cluster) connect() error {
 	return nil
 }
 
-// Stop ends everything, the last started first, and removes a directory of its
-// own making. It may be called more than once.
+// Stop ends everything, the last started first, and removes the directory; where others
+// share the control plane, it is theirs, and nothing happens. It may be called more than
+// once.
 func (c *Cluster) Stop() {
-	if c.foreign {
+	if c.ours() != nil {
 		return
 	}
 	c.stopAll()
-	if c.temporary && os.Getenv("REBOOTD_TEST_KEEP") == "" {
+	if os.Getenv("REBOOTD_TEST_KEEP") == "" {
 		_ = os.RemoveAll(c.Dir)
 	}
+	c.release()
+}
+
+// ours is an error where the servers are not this process's.
+func (c *Cluster) ours() error {
+	switch {
+	case c.foreign:
+		return ErrForeign
+	case c.joined:
+		return ErrShared
+	}
+	return nil
 }
 
 // stopAll kills the components: nothing of theirs has to be saved.
@@ -256,8 +273,8 @@ func (c *Cluster) stopAll() {
 
 // StopAPIServer takes the API server away, as an outage would.
 func (c *Cluster) StopAPIServer() error {
-	if c.foreign {
-		return fmt.Errorf("stop the API server: %w", ErrForeign)
+	if err := c.ours(); err != nil {
+		return fmt.Errorf("stop the API server: %w", err)
 	}
 	c.apiserver.Kill()
 	return nil
@@ -265,8 +282,8 @@ func (c *Cluster) StopAPIServer() error {
 
 // EndAPIServer has it end by itself: what it has done is in the audit log then.
 func (c *Cluster) EndAPIServer() error {
-	if c.foreign {
-		return fmt.Errorf("end the API server: %w", ErrForeign)
+	if err := c.ours(); err != nil {
+		return fmt.Errorf("end the API server: %w", err)
 	}
 	c.apiserver.Signal(syscall.SIGTERM)
 	select {
@@ -279,8 +296,8 @@ func (c *Cluster) EndAPIServer() error {
 
 // StartAPIServer brings it back, at the same address and with the same data.
 func (c *Cluster) StartAPIServer(ctx context.Context) error {
-	if c.foreign {
-		return fmt.Errorf("start the API server: %w", ErrForeign)
+	if err := c.ours(); err != nil {
+		return fmt.Errorf("start the API server: %w", err)
 	}
 	if err := c.apiserver.start(c.bin, filepath.Join(c.Dir, "log")); err != nil {
 		return err

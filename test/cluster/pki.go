@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -29,6 +30,24 @@ type authority struct {
 
 func (a *authority) path(name string) string { return filepath.Join(a.dir, name) }
 
+// authorityKey is for processes that join the control plane.
+const authorityKey = "ca.key"
+
+// loadAuthority reads what newAuthority wrote in another process.
+func loadAuthority(dir string) (*authority, error) {
+	a := &authority{dir: dir}
+	pair, err := tls.LoadX509KeyPair(a.path("ca.crt"), a.path(authorityKey))
+	if err != nil {
+		return nil, fmt.Errorf("read the authority's key: %w", err)
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("read the authority's key: it is a %T", pair.PrivateKey)
+	}
+	a.cert, a.key = pair.Leaf, key
+	return a, nil
+}
+
 func newAuthority(dir string) (*authority, error) {
 	a := &authority{dir: dir}
 	tmpl := &x509.Certificate{
@@ -42,6 +61,9 @@ func newAuthority(dir string) (*authority, error) {
 	}
 	a.cert = tmpl
 	if a.cert, err = a.sign(tmpl, &a.key.PublicKey, a.path("ca.crt")); err != nil {
+		return nil, err
+	}
+	if err := writeKey(a.path(authorityKey), a.key); err != nil {
 		return nil, err
 	}
 	// The service accounts' tokens have a key pair of their own.

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"rebootd.dev/drain"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/proxy"
 )
@@ -30,7 +30,7 @@ func TestEvictedWhenTheBudgetChanges(t *testing.T) {
 		b.must(shared.Budget(b.ctx, b.ns, name, 1))
 	}
 	b.start()
-	b.blocked(drain.BudgetNeverAllows)
+	b.blocked(api.PodBudgetNeverAllows)
 	budgets, err := shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Watch(b.ctx, metav1.ListOptions{})
 	b.must(err)
 	defer budgets.Stop()
@@ -82,7 +82,7 @@ func TestBudgetUsedUpByAPodThatDoesNotEnd(t *testing.T) {
 	b.must(shared.Client.CoreV1().Pods(b.ns).Delete(b.ctx, "web-stuck", metav1.DeleteOptions{}))
 	b.must(shared.Budget(b.ctx, b.ns, "web", 1))
 	b.start()
-	if x := b.blocked(drain.Terminating); x.Name != "web-stuck" || !strings.Contains(x.Message, "finalizers test.rebootd.dev/keep") {
+	if x := b.blocked(api.PodTerminating); x.Name != "web-stuck" || !strings.Contains(x.Message, "finalizers: test.rebootd.dev/keep") {
 		t.Errorf("told %+v", x)
 	}
 	b.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/proxy"
@@ -43,8 +44,8 @@ func TestWebhookThatRefusesAsIfThePodWereGone(t *testing.T) {
 			b.ready("web")
 			var newest atomic.Int64
 			b.through().Faults(func(r *http.Request) proxy.Fault { lists(r, &newest); return proxy.Fault{} })
-			b.start(func(_ *drain.Config, o *drain.Options) { o.Deadline = time.Now().Add(20 * time.Second) })
-			if x := b.blocked(drain.WebhookDenied); !strings.Contains(x.Message, answer.Message) {
+			b.start(func(_ *drain.Config, o *drain.Options) { o.Limit = 20 * time.Second })
+			if x := b.blocked(api.PodWebhookDenied); !strings.Contains(x.Message, answer.Message) {
 				t.Errorf("message %q", x.Message)
 			}
 			if n := asked.Load(); n > 3 || newest.Load() > 3 {
@@ -71,8 +72,8 @@ func TestPodThatIsCalledGone(t *testing.T) {
 		evictions.Add(1)
 		return proxy.Fault{Answer: &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: "not found"}}
 	})
-	b.start(func(_ *drain.Config, o *drain.Options) { o.Deadline = time.Now().Add(25 * time.Second) })
-	if x := b.blocked(drain.APIOverloaded); !strings.Contains(x.Message, "could not find the requested resource") {
+	b.start(func(_ *drain.Config, o *drain.Options) { o.Limit = 25 * time.Second })
+	if x := b.blocked(api.PodAPIOverloaded); !strings.Contains(x.Message, "could not find the requested resource") {
 		t.Errorf("message %q", x.Message)
 	}
 	if evictions.Load() > 8 || newest.Load() > 8 {
@@ -103,7 +104,7 @@ func TestOneSiblingIsBroken(t *testing.T) {
 	}, metav1.CreateOptions{})
 	b.must(err)
 	b.start()
-	b.blocked(drain.UnhealthySiblings)
+	b.blocked(api.PodUnhealthySiblings)
 	b.message("the budget web needs 5 healthy pods and has 5; not Ready: web-sick")
 	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Delete(b.ctx, "web", metav1.DeleteOptions{}))
 	b.drained()
@@ -125,7 +126,7 @@ func TestBudgetForEveryPod(t *testing.T) {
 	}, metav1.CreateOptions{})
 	b.must(err)
 	b.start()
-	b.blocked(drain.UnhealthySiblings)
+	b.blocked(api.PodUnhealthySiblings)
 	b.message("not Ready: sick")
 	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Delete(b.ctx, "all", metav1.DeleteOptions{}))
 	b.drained()
@@ -172,7 +173,7 @@ func TestAdmissionPolicy(t *testing.T) {
 				b.must(b.ctx.Err())
 			}
 			b.start()
-			if x := b.blocked(drain.WebhookDenied); !strings.Contains(x.Message, "not before noon") {
+			if x := b.blocked(api.PodWebhookDenied); !strings.Contains(x.Message, "not before noon") {
 				t.Errorf("message %q", x.Message)
 			}
 			b.mu.Lock()
@@ -197,12 +198,12 @@ func TestNumbersOutOfBounds(t *testing.T) {
 	}
 	b.pod("last", func(p *corev1.Pod) {
 		p.Spec.PriorityClassName = "system-node-critical"
-		p.Annotations[drain.OrderAnnotation] = fmt.Sprint(math.MaxInt64)
+		p.Annotations[api.PodOrderAnnotation] = fmt.Sprint(math.MaxInt64)
 	})
-	b.pod("first", func(p *corev1.Pod) { p.Annotations[drain.OrderAnnotation] = fmt.Sprint(math.MinInt64) })
+	b.pod("first", func(p *corev1.Pod) { p.Annotations[api.PodOrderAnnotation] = fmt.Sprint(math.MinInt64) })
 	b.ready("grace-0", "grace-1", "grace-2", "last", "first")
 	deadline := time.Now().Add(15 * time.Second)
-	b.start(func(_ *drain.Config, o *drain.Options) { o.Deadline = deadline })
+	b.start(func(_ *drain.Config, o *drain.Options) { o.Limit = time.Until(deadline) })
 	b.drained()
 	if late := time.Since(deadline); late > 3*time.Second {
 		t.Errorf("the last pod ended %s after the deadline", late)

@@ -7,11 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,35 +20,28 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 )
 
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	c, err := cluster.Start(context.Background(), cluster.Options{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	shared = c
-	code := 1
-	if err := c.Install(context.Background()); err == nil || errors.Is(err, cluster.ErrForeign) {
-		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	c.Stop()
-	os.Exit(code)
+	kit.Main(m, cluster.Options{}, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = c
+		if err := c.Install(ctx); err != nil && !errors.Is(err, cluster.ErrForeign) {
+			return err
+		}
+		return nil
+	})
 }
-
-var serial atomic.Int64
 
 // bed is a namespace and two nodes, of which the first is drained.
 type bed struct {
-	*testing.T
+	*kit.Bed
 	ctx         context.Context
 	ns          string
 	node, other string
@@ -71,10 +62,9 @@ type bed struct {
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	t.Parallel()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
-	t.Cleanup(cancel)
-	ns := fmt.Sprintf("d%d", serial.Add(1))
-	b := &bed{T: t, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1), told: make(chan drain.Progress, 1000)}
+	k := kit.New(t, shared, "d", 2*time.Minute)
+	ctx, ns := k.Ctx, k.Name
+	b := &bed{Bed: k, ctx: ctx, ns: ns, node: ns + "-a", other: ns + "-b", evictions: map[string]int{}, done: make(chan error, 1), told: make(chan drain.Progress, 1000)}
 	b.must(shared.AddNamespace(ctx, ns))
 	for _, n := range []string{b.node, b.other} {
 		b.must(shared.AddNode(ctx, n))
@@ -108,9 +98,7 @@ func (b *bed) client(cfg *rest.Config) *kube.Client {
 
 func (b *bed) must(err error) {
 	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
+	b.Must(err)
 }
 
 func (b *bed) patchNode(name, patch string) {
@@ -211,7 +199,7 @@ func (b *bed) progress(what string, ok func(drain.Progress) bool) drain.Progress
 }
 
 // blocked waits until a pod is blocked for the reason.
-func (b *bed) blocked(reason drain.Reason) drain.Blocked {
+func (b *bed) blocked(reason api.PodReason) drain.Blocked {
 	b.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -337,11 +325,11 @@ func TestBudgetLetsOneGoAtATime(t *testing.T) {
 	b.must(err)
 	b.start()
 	p := b.drained()
-	if got := p.Report.Totals[drain.Relocated]; got < 4 { // the last one's replacement may come after the end
+	if got := p.Report.Totals[api.OutcomeRelocated]; got < 4 { // the last one's replacement may come after the end
 		t.Errorf("%d of 5 pods are told to be relocated: %+v", got, p.Report)
 	}
 	for _, x := range p.Report.Pods {
-		if (x.Outcome == drain.Relocated) != (x.To == b.other) {
+		if (x.Outcome == api.OutcomeRelocated) != (x.To == b.other) {
 			t.Errorf("%s is %s to %q", x.Name, x.Outcome, x.To)
 		}
 	}
@@ -373,7 +361,7 @@ func TestBudgetThatNeverAllows(t *testing.T) {
 	b.must(shared.Deployment(b.ctx, b.ns, "web", 1, nil, func(d *appsv1.Deployment) { b.here(&d.Spec.Template.Spec) }))
 	b.must(shared.Budget(b.ctx, b.ns, "web", 1))
 	b.start()
-	x := b.blocked(drain.BudgetNeverAllows)
+	x := b.blocked(api.PodBudgetNeverAllows)
 	if !strings.Contains(x.Message, "budget web") {
 		t.Errorf("the message does not name the budget: %s", x.Message)
 	}
@@ -403,7 +391,7 @@ func TestTwoBudgets(t *testing.T) {
 	two := []byte(fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"two","namespace":%q},"spec":{"minAvailable":0,"selector":{"matchLabels":{"more":"x"}}}}`, b.ns))
 	b.must(shared.Client.PolicyV1().RESTClient().Post().AbsPath("/apis/policy/v1/namespaces/" + b.ns + "/poddisruptionbudgets").Body(two).Do(b.ctx).Error())
 	b.start()
-	b.blocked(drain.MultipleBudgets)
+	b.blocked(api.PodMultipleBudgets)
 	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Delete(b.ctx, "two", metav1.DeleteOptions{}))
 	b.drained()
 }
@@ -418,7 +406,7 @@ func TestReturningPods(t *testing.T) {
 	}))
 	b.start()
 	p := b.drained()
-	if p.Report.Totals[drain.Skipped] == 0 || p.Report.Totals[drain.Drained] > 6 {
+	if p.Report.Totals[api.OutcomeSkipped] == 0 || p.Report.Totals[api.OutcomeDrained] > 6 {
 		t.Errorf("totals %v: want some skipped as returning, and few evicted", p.Report.Totals)
 	}
 }
@@ -456,8 +444,8 @@ func TestForce(t *testing.T) {
 	}))
 	b.must(shared.Budget(b.ctx, b.ns, "web", 1))
 	deadline := time.Now().Add(15 * time.Second)
-	b.start(func(_ *drain.Config, o *drain.Options) { o.Deadline = deadline })
-	b.blocked(drain.BudgetNeverAllows)
+	b.start(func(_ *drain.Config, o *drain.Options) { o.Limit = time.Until(deadline) })
+	b.blocked(api.PodBudgetNeverAllows)
 	p := b.drained()
 	b.expect(p, "web-", "force-stopped")
 	if late := time.Since(deadline); late > 2*time.Second {

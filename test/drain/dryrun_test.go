@@ -36,7 +36,7 @@ func TestDryRun(t *testing.T) {
 	mu.Unlock()
 	b.start(func(c *drain.Config, o *drain.Options) {
 		c.DryRun = true
-		o.Deadline = time.Now().Add(time.Second)
+		o.Limit = time.Second
 	})
 	b.drained()
 	mu.Lock()

@@ -80,7 +80,7 @@ func TestRequestThatArrivesAfterTheReplacement(t *testing.T) {
 			})
 			b.start(func(_ *drain.Config, o *drain.Options) {
 				if force {
-					o.Deadline = time.Now()
+					o.Limit = time.Nanosecond // is over at once
 				}
 			})
 			<-held

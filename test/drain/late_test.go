@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 )
@@ -87,7 +88,7 @@ func TestPodsThatHaveJustBeenBound(t *testing.T) {
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("drained %s after the last was bound", took)
 	}
-	if n := p.Report.Totals[drain.Drained]; n != many {
+	if n := p.Report.Totals[api.OutcomeDrained]; n != many {
 		t.Errorf("totals %v, want %d drained", p.Report.Totals, many)
 	}
 	b.mu.Lock()
@@ -130,7 +131,7 @@ func TestPinnedPodsWithoutAController(t *testing.T) {
 	})
 	b.start()
 	p := b.drained()
-	if p.Report.Totals[drain.Skipped] != 1 || p.Report.Totals[drain.Drained] > 25 {
+	if p.Report.Totals[api.OutcomeSkipped] != 1 || p.Report.Totals[api.OutcomeDrained] > 25 {
 		t.Errorf("totals %v: want the last to be left alone, and few evicted", p.Report.Totals)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"rebootd.dev/drain"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/test/cluster"
 )
 
@@ -68,9 +68,9 @@ func TestKubeVirtMigration(t *testing.T) {
 	b.pod("virt-launcher-vm-a", machine)
 	b.ready("virt-launcher-vm-a")
 	b.start()
-	b.blocked(drain.Relocating)
+	b.blocked(api.PodRelocating)
 	b.pod("virt-launcher-vm-b", func(p *corev1.Pod) { machine(p); p.Spec.NodeName = b.other })
-	b.message("is moving to the node " + b.other)
+	b.message("is moving to node " + b.other)
 	b.ready("virt-launcher-vm-b")
 	_, err := shared.Client.CoreV1().Pods(b.ns).Patch(b.ctx, "virt-launcher-vm-a", types.StrategicMergePatchType, []byte(`{"status":{"phase":"Succeeded"}}`), metav1.PatchOptions{}, "status")
 	b.must(err)
@@ -98,7 +98,7 @@ func TestKubeVirtNotMigratable(t *testing.T) {
 	b.pod("virt-launcher-vm-a", owner("VirtualMachineInstance", "vm", "vmi-2"))
 	b.ready("virt-launcher-vm-a")
 	b.start()
-	if x := b.blocked(drain.WebhookDenied); !strings.Contains(x.Message, "not live-migratable") {
+	if x := b.blocked(api.PodWebhookDenied); !strings.Contains(x.Message, "not live-migratable") {
 		t.Errorf("message %q", x.Message)
 	}
 	if n := asked.Load(); n > 3 {
@@ -122,14 +122,14 @@ func TestStrimziDrainCleaner(t *testing.T) {
 	b.pod("kafka-0", kafka)
 	b.ready("kafka-0")
 	b.start()
-	if x := b.blocked(drain.Relocating); !strings.Contains(x.Message, "Strimzi") {
+	if x := b.blocked(api.PodRelocating); !strings.Contains(x.Message, "Strimzi") {
 		t.Errorf("message %q", x.Message)
 	}
 	b.deletePod("kafka-0")
 	p := b.drained()
 	b.expect(p, "kafka-0", "drained")
-	if note := p.Report.Pods[0].Reason; !strings.Contains(note, "somebody else") {
-		t.Errorf("the report says %q", note)
+	if x := p.Report.Pods[0]; x.Reason != api.PodDeletedByOthers || x.Message == "" {
+		t.Errorf("the report says %s, %q", x.Reason, x.Message)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestWebhookThatDoesNotAnswer(t *testing.T) {
 	}
 	b.pod("web", nil)
 	b.start()
-	if x := b.blocked(drain.WebhookDenied); !strings.Contains(x.Message, "failed calling webhook") {
+	if x := b.blocked(api.PodWebhookDenied); !strings.Contains(x.Message, "failed calling webhook") {
 		t.Errorf("message %q", x.Message)
 	}
 	b.must(hooks.Delete(b.ctx, b.ns, metav1.DeleteOptions{}))
@@ -199,7 +199,7 @@ func TestLonghorn(t *testing.T) {
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("drained after %s", took)
 	}
-	if p.Report.Totals[drain.Skipped] == 0 || p.Report.Totals[drain.Drained] > 6 {
+	if p.Report.Totals[api.OutcomeSkipped] == 0 || p.Report.Totals[api.OutcomeDrained] > 6 {
 		t.Errorf("totals %v: want the instance manager not to be chased", p.Report.Totals)
 	}
 	for _, text := range b.texts {
@@ -290,7 +290,7 @@ func TestUnhealthySiblings(t *testing.T) {
 	_, err := shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Patch(b.ctx, "web", types.MergePatchType, []byte(`{"spec":{"minAvailable":4}}`), metav1.PatchOptions{})
 	b.must(err)
 	b.start()
-	b.blocked(drain.UnhealthySiblings)
+	b.blocked(api.PodUnhealthySiblings)
 	b.message("the budget web needs 4 healthy pods and has 3; not Ready: web-sick")
 	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.ns).Delete(b.ctx, "web", metav1.DeleteOptions{}))
 	b.drained()

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 )
@@ -18,13 +19,13 @@ import (
 func TestOrder(t *testing.T) {
 	b := newBed(t)
 	term := func(p *corev1.Pod) { p.Annotations[cluster.Sim+"term-seconds"] = "1" }
-	b.pod("storage", func(p *corev1.Pod) { term(p); p.Annotations[drain.OrderAnnotation] = "10" })
+	b.pod("storage", func(p *corev1.Pod) { term(p); p.Annotations[api.PodOrderAnnotation] = "10" })
 	b.pod("hook", func(p *corev1.Pod) { term(p); p.Labels["app.kubernetes.io/name"] = "some-webhook" })
 	b.pod("critical", func(p *corev1.Pod) { term(p); p.Spec.PriorityClassName = "system-cluster-critical" })
 	b.pod("web-a", term)
 	b.pod("web-b", term)
-	b.pod("first", func(p *corev1.Pod) { term(p); p.Annotations[drain.OrderAnnotation] = "-1" })
-	b.pod("nonsense", func(p *corev1.Pod) { term(p); p.Annotations[drain.OrderAnnotation] = "last" })
+	b.pod("first", func(p *corev1.Pod) { term(p); p.Annotations[api.PodOrderAnnotation] = "-1" })
+	b.pod("nonsense", func(p *corev1.Pod) { term(p); p.Annotations[api.PodOrderAnnotation] = "last" })
 	b.ready("storage", "hook", "critical", "web-a", "web-b", "first", "nonsense")
 
 	w, err := shared.Client.CoreV1().Pods(b.ns).Watch(b.ctx, metav1.ListOptions{ResourceVersion: "0"})
@@ -67,20 +68,20 @@ func TestOrder(t *testing.T) {
 func TestWordsOfPods(t *testing.T) {
 	b := newBed(t)
 	b.pod("job", func(p *corev1.Pod) {
-		p.Annotations[drain.DrainAnnotation] = "wait-completed"
+		p.Annotations[api.PodDrainAnnotation] = "wait-completed"
 		p.Annotations[cluster.Sim+"complete-seconds"] = "8"
 	})
-	b.pod("stays", func(p *corev1.Pod) { p.Annotations[drain.DrainAnnotation] = "skip" })
+	b.pod("stays", func(p *corev1.Pod) { p.Annotations[api.PodDrainAnnotation] = "skip" })
 	b.pod("capi", func(p *corev1.Pod) { p.Labels["cluster.x-k8s.io/drain"] = "skip" })
 	b.pod("training", func(p *corev1.Pod) { p.Annotations["karpenter.sh/do-not-disrupt"] = "true" })
 	b.pod("web", nil)
 	b.ready("job", "stays", "capi", "training", "web")
 	began := time.Now()
 	b.start(func(c *drain.Config, _ *drain.Options) { c.CompletionTimeout = 15 * time.Second })
-	if x := b.blocked(drain.Protected); x.Name != "training" {
+	if x := b.blocked(api.PodProtected); x.Name != "training" {
 		t.Errorf("protected is %s", x.Name)
 	}
-	if x := b.blocked(drain.AwaitingCompletion); x.Name != "job" {
+	if x := b.blocked(api.PodAwaitingCompletion); x.Name != "job" {
 		t.Errorf("awaited is %s", x.Name)
 	}
 	p := b.drained()
@@ -116,7 +117,7 @@ func TestJobs(t *testing.T) {
 			if want := map[bool]int{false: 1, true: 0}[wait]; b.evictions["201"] != want {
 				t.Errorf("answers to evictions: %v, want %d × 201", b.evictions, want)
 			}
-			if p.Report.Totals[drain.Drained] != 1 {
+			if p.Report.Totals[api.OutcomeDrained] != 1 {
 				t.Errorf("totals %v", p.Report.Totals)
 			}
 		})

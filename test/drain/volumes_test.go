@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 )
@@ -85,11 +86,11 @@ func TestVolumes(t *testing.T) {
 	b.pod("db", claimed("goes"))
 	b.pod("agent", func(p *corev1.Pod) {
 		claimed("stays")(p)
-		p.Annotations[drain.DrainAnnotation] = "skip"
+		p.Annotations[words.PodDrainAnnotation] = "skip"
 	})
 	b.ready("db", "agent")
 	b.start(func(c *drain.Config, _ *drain.Options) { c.VolumeTimeout = time.Minute })
-	b.detail("waits for volumes to be detached: " + v("goes"))
+	b.detail("waiting for volumes to be detached: " + v("goes"))
 	detached := time.Now()
 	b.detach(v("goes"))
 	p := b.drained()
@@ -133,7 +134,7 @@ func TestVolumesAfterARestart(t *testing.T) {
 		fmt.Appendf(nil, `{"status":{"volumesAttached":[{"name":"kubernetes.io/csi/test^%s","devicePath":""}]}}`, volume), metav1.PatchOptions{}, "status")
 	b.must(err)
 	b.start(func(c *drain.Config, _ *drain.Options) { c.VolumeTimeout = time.Minute })
-	b.detail("waits for volumes to be detached: " + volume)
+	b.detail("waiting for volumes to be detached: " + volume)
 	b.detach(volume)
 	b.drained()
 }

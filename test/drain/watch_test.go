@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/drain"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/proxy"
@@ -95,7 +96,7 @@ func TestWatchIsCutAtEveryPoint(t *testing.T) {
 				if len(list.Items) > 0 {
 					t.Errorf("drained with %d pods on the node", len(list.Items))
 				}
-				if p.Report.Totals[drain.Drained] != 3 || len(p.Report.Pods) != 3 {
+				if p.Report.Totals[api.OutcomeDrained] != 3 || len(p.Report.Pods) != 3 {
 					t.Errorf("the report has %+v", p.Report)
 				}
 				if took := time.Since(began); took > 20*time.Second {

@@ -26,7 +26,7 @@ func TestStuckDrainPagesSomeone(t *testing.T) {
 	b := newBed(t, 2*time.Minute)
 	m := b.machine()
 	ns := b.prefix
-	b.must(shared.AddNamespace(b.ctx, ns))
+	b.Namespace(ns)
 	b.must(shared.Deployment(b.ctx, ns, "single", 1, nil, func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.NodeSelector = map[string]string{corev1.LabelHostname: m.Name}
 	}))

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 	"rebootd.dev/test/machine"
 )
 
@@ -37,7 +38,7 @@ func TestDaemonsKilledAtRandom(t *testing.T) {
 func chaos(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	b := newBed(t, 2*time.Minute)
-	b.must(shared.AddNamespace(b.ctx, b.prefix))
+	b.Namespace(b.prefix)
 	before := map[*machine.Machine]string{}
 	// A drain takes 5 s at least, and begins again with each start of the daemon;
 	// where there is none, the daemons may be killed much more often.
@@ -45,11 +46,12 @@ func chaos(t *testing.T, seed uint64) {
 	if seed%2 == 0 {
 		args, mean = append(args, "--drain=false"), 250*time.Millisecond
 	}
+	var names []string
 	for range 3 {
 		m := b.machine(args...)
-		before[m] = m.BootID()
+		before[m], names = m.BootID(), append(names, m.Name)
 	}
-	b.must(shared.Deployment(b.ctx, b.prefix, "web", 3, map[string]string{"term-seconds": "1"}, nil))
+	b.must(shared.Deployment(b.ctx, b.prefix, "web", 3, map[string]string{"term-seconds": "1"}, kit.On(names...)))
 	for _, m := range b.machines {
 		b.must(m.Touch("kernel"))
 	}

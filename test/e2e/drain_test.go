@@ -14,14 +14,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"rebootd.dev/drain"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 )
 
 // reportOf reads the report on the Node.
-func (b *bed) reportOf(n *corev1.Node) *drain.Report {
+func (b *bed) reportOf(n *corev1.Node) *api.Report {
 	b.Helper()
-	r, err := drain.ParseReport([]byte(n.Annotations["rebootd.dev/report"]))
+	r, err := api.ParseReport([]byte(n.Annotations["rebootd.dev/report"]))
 	b.must(err)
 	return r
 }
@@ -33,17 +34,13 @@ func TestReportOfTheBlastRadius(t *testing.T) {
 	b := newBed(t, 2*time.Minute)
 	m := b.machine("--drain-timeout=20s", "--drain-timeout-policy=force")
 	ns, other := b.prefix, b.prefix+"-other"
-	b.must(shared.AddNamespace(b.ctx, ns))
+	b.Namespace(ns)
 	b.must(shared.AddNode(b.ctx, other))
 	on := func(nodes ...string) func(*appsv1.Deployment) {
 		return func(d *appsv1.Deployment) {
 			grace := int64(5)
 			d.Spec.Template.Spec.TerminationGracePeriodSeconds = &grace
-			d.Spec.Template.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-					MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: nodes}},
-				}}},
-			}}
+			kit.On(nodes...)(d)
 		}
 	}
 	b.cordon(other, true)
@@ -55,7 +52,7 @@ func TestReportOfTheBlastRadius(t *testing.T) {
 	before := m.BootID()
 	b.must(m.Touch("x"))
 	blocked := condition(b.reason(m, "DrainBlocked"))
-	for _, words := range []string{ns + "/single-", "budget single", "BudgetNeverAllows, needs a person", "what is left is deleted so as to end by"} {
+	for _, words := range []string{ns + "/single-", "budget single", "BudgetNeverAllows, needs manual action", "remaining pods are deleted so that they end when the drain has run for"} {
 		if !strings.Contains(blocked.Message, words) {
 			t.Errorf("the condition says %q, without %q", blocked.Message, words)
 		}
@@ -63,7 +60,7 @@ func TestReportOfTheBlastRadius(t *testing.T) {
 	n := b.rebooted(m, before)
 	r := b.reportOf(n)
 	// A scheduler that has not seen the cordon yet may send one of them back once.
-	if r.Totals[drain.Relocated] < 2 || r.Totals[drain.ForceStopped] != 1 || r.Totals[drain.Drained]+r.Totals[drain.Failed] != 0 {
+	if r.Totals[api.OutcomeRelocated] < 2 || r.Totals[api.OutcomeForceStopped] != 1 || r.Totals[api.OutcomeDrained]+r.Totals[api.OutcomeFailed] != 0 {
 		t.Errorf("totals %v", r.Totals)
 	}
 	for _, p := range r.Pods {
@@ -85,7 +82,7 @@ func TestPodsThatComeBeforeTheOrder(t *testing.T) {
 	b.must(os.WriteFile(filepath.Join(hooks, "10-waits"), fmt.Appendf(nil, "#!/bin/sh\n[ $1 = do ] || exit 0\ntouch %s\nuntil [ -e %s ]; do sleep 0.05; done\n", runs, goes), 0o755))
 	m := b.machine("--hooks=" + dir)
 	ns := b.prefix
-	b.must(shared.AddNamespace(b.ctx, ns))
+	b.Namespace(ns)
 	before := m.BootID()
 	b.must(m.Touch("x"))
 	b.eventually("the hook runs", func() bool { _, err := os.Stat(runs); return err == nil })
@@ -99,7 +96,7 @@ func TestPodsThatComeBeforeTheOrder(t *testing.T) {
 	})
 	b.must(os.WriteFile(goes, nil, 0o644))
 	r := b.reportOf(b.rebooted(m, before))
-	if !slices.ContainsFunc(r.Pods, func(p drain.PodReport) bool { return p.Name == "late" && p.Outcome == drain.Drained }) {
+	if !slices.ContainsFunc(r.Pods, func(p api.PodReport) bool { return p.Name == "late" && p.Outcome == api.OutcomeDrained }) {
 		t.Errorf("the report has %+v", r.Pods)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"rebootd.dev/drain"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/test/machine"
 	"rebootd.dev/test/proxy"
 )
@@ -81,7 +81,7 @@ func cycle(t *testing.T, which int, fault proxy.Fault) []string {
 		t.Errorf("the command was obeyed %d times and the machine was down %d times, want once", agreed, len(m.Outages()))
 	}
 	b.released()
-	b.eventually("the node lease is given up", func() bool { return b.leaseHolder(m) == "" })
+	b.leaseReleased(m)
 	b.node(m, "as it was", func(n *corev1.Node) bool {
 		for k := range n.Annotations {
 			if strings.Contains(k, "karpenter") || strings.Contains(k, "autoscaler") || k == "rebootd.dev/operation" {
@@ -95,9 +95,9 @@ func cycle(t *testing.T, which int, fault proxy.Fault) []string {
 		}
 		return true
 	})
-	report, err := drain.ParseReport([]byte(n.Annotations["rebootd.dev/report"]))
+	report, err := api.ParseReport([]byte(n.Annotations["rebootd.dev/report"]))
 	b.must(err)
-	if got := report.Totals[drain.Drained]; got != 1 {
+	if got := report.Totals[api.OutcomeDrained]; got != 1 {
 		t.Errorf("the report counts %d pods as drained, want 1: %s", got, n.Annotations["rebootd.dev/report"])
 	}
 	w.mu.Lock()

@@ -169,7 +169,7 @@ func TestMaxUnavailable(t *testing.T) {
 		n := b.node(m, "blocked and as it was", func(n *corev1.Node) bool {
 			return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Queued" && !n.Spec.Unschedulable
 		})
-		if got := condition(n).Message; !strings.Contains(got, "unavailable already (") || !strings.Contains(got, fmt.Sprintf("no more than %d may be", limit)) {
+		if got := condition(n).Message; !strings.Contains(got, "already unavailable (") || !strings.Contains(got, fmt.Sprintf("the limit is %d", limit)) {
 			t.Errorf("the condition says %q", got)
 		}
 	}

@@ -9,45 +9,31 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 	"rebootd.dev/test/machine"
 )
 
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
-	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err == nil {
-		err = c.AddNodeLeases(ctx) // other tests run without
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	shared = c
-	code := m.Run()
-	c.Stop()
-	os.Exit(code)
+	kit.Main(m, cluster.Options{}, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = c
+		return c.AddNodeLeases(ctx) // other tests run without
+	})
 }
-
-var serial atomic.Int64
 
 // bed is what one test has for itself: a lock, and machines.
 type bed struct {
-	*testing.T
+	*kit.Bed
 	ctx      context.Context
 	lock     string
 	prefix   string
@@ -56,10 +42,8 @@ type bed struct {
 
 func newBed(t *testing.T, limit time.Duration) *bed {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("the test's limit of %s has passed", limit))
-	t.Cleanup(cancel)
-	n := serial.Add(1)
-	return &bed{T: t, ctx: ctx, lock: fmt.Sprintf("lock%d", n), prefix: fmt.Sprintf("t%d", n)}
+	b := kit.New(t, shared, "e", limit)
+	return &bed{Bed: b, ctx: b.Ctx, lock: b.Name, prefix: b.Name}
 }
 
 // machine makes a machine and starts its daemon.
@@ -82,6 +66,7 @@ func (b *bed) stopped(args ...string) *machine.Machine {
 	b.Cleanup(func() {
 		m.Stop()
 		if b.Failed() {
+			b.Logf("what there is of %s: %s", m.Name, b.scene(m))
 			b.Logf("log of %s:\n%s", m.Name, tail(m.Log(), 6000))
 		}
 		_ = shared.Client.CoreV1().Nodes().Delete(context.Background(), m.Name, metav1.DeleteOptions{})
@@ -89,35 +74,47 @@ func (b *bed) stopped(args ...string) *machine.Machine {
 	return m
 }
 
+// scene is what there is of a machine for the daemons to see, for whoever wants to
+// know why a test failed.
+func (b *bed) scene(m *machine.Machine) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the test's own has ended
+	defer cancel()
+	lines := []string{m.Tell()}
+	if n, err := m.Node(ctx); err != nil {
+		lines = append(lines, err.Error())
+	} else {
+		lines = append(lines, "Node "+cluster.Describe(n))
+	}
+	list, err := shared.Client.CoordinationV1().Leases("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return strings.Join(append(lines, err.Error()), "\n")
+	}
+	for _, l := range list.Items {
+		if strings.HasPrefix(l.Name, b.lock+"-") || l.Name == "node-"+m.Name {
+			spec, _ := json.Marshal(l.Spec)
+			lines = append(lines, fmt.Sprintf("Lease %s %s %v", l.Name, spec, l.Annotations))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 func (b *bed) must(err error) {
 	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
+	b.Must(err)
 }
 
 // pod runs a pod that nobody makes anew on the machine, in the test's namespace.
 func (b *bed) pod(m *machine.Machine, app string) {
 	b.Helper()
-	b.must(shared.AddNamespace(b.ctx, b.prefix))
-	t := cluster.Template(app, map[string]string{"term-seconds": "0"})
-	t.Spec.NodeName = m.Name
-	t.Name = app
-	_, err := shared.Client.CoreV1().Pods(b.prefix).Create(b.ctx, &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}, metav1.CreateOptions{})
-	b.must(err)
-	b.must(shared.WaitPods(b.ctx, b.prefix, app+" is Ready", func(pods map[string]*corev1.Pod) bool {
-		return pods[app] != nil && cluster.PodReady(pods[app])
-	}))
+	b.Pod(b.prefix, app, m.Name)
 }
 
 // node waits until the machine's Node is as ok says.
 func (b *bed) node(m *machine.Machine, what string, ok func(*corev1.Node) bool) *corev1.Node {
 	b.Helper()
-	n, err := shared.WaitNode(b.ctx, m.Name, what, ok)
-	b.must(err)
-	return n
+	return b.Node(m.Name, what, ok)
 }
 
 // reason waits until the Node's condition has the reason.
@@ -140,73 +137,42 @@ func (b *bed) rebooted(m *machine.Machine, before string) *corev1.Node {
 	})
 }
 
-// idle says that the Node has no record and that its condition says so.
-func idle(n *corev1.Node) bool {
-	return n.Annotations["rebootd.dev/operation"] == "" && condition(n).Status != corev1.ConditionTrue
-}
+func idle(n *corev1.Node) bool { return kit.Idle(n) }
 
-type record struct {
-	Phase    string `json:"phase"`
-	ID       string `json:"id"`
-	Cordoned bool   `json:"cordoned"`
-	Attempts int    `json:"attempts"`
-}
+type record = kit.Record
 
-func recordOf(n *corev1.Node) (r record) {
-	if s := n.Annotations["rebootd.dev/operation"]; s != "" {
-		_ = json.Unmarshal([]byte(s), &r)
-	}
-	return r
-}
+func recordOf(n *corev1.Node) record { return kit.RecordOf(n) }
 
-func condition(n *corev1.Node) corev1.NodeCondition {
-	for _, c := range n.Status.Conditions {
-		if c.Type == "RebootRequired" {
-			return c
-		}
-	}
-	return corev1.NodeCondition{}
-}
+func condition(n *corev1.Node) corev1.NodeCondition { return kit.Condition(n) }
 
 // patch changes the machine's Node as a person would.
 func (b *bed) patch(m *machine.Machine, patch string) {
 	b.Helper()
-	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, m.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "person"})
-	b.must(err)
+	b.PatchNode(m.Name, patch)
 }
 
 // holders are who holds the slots of this test's lock.
 func (b *bed) holders() map[string]string {
 	b.Helper()
-	list, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).List(b.ctx, metav1.ListOptions{})
-	b.must(err)
-	out := map[string]string{}
-	for _, l := range list.Items {
-		if strings.HasPrefix(l.Name, b.lock+"-") && l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" {
-			out[l.Name] = *l.Spec.HolderIdentity
-		}
-	}
-	return out
+	return b.Holders(b.ctx, b.lock+"-")
 }
 
 // released waits until no slot is held.
 func (b *bed) released() {
 	b.Helper()
-	b.eventually("no slot is held", func() bool { return len(b.holders()) == 0 })
+	b.Released(cluster.Namespace, b.lock+"-")
+}
+
+// leaseReleased waits until nobody holds the machine's node lease.
+func (b *bed) leaseReleased(m *machine.Machine) {
+	b.Helper()
+	b.Released(cluster.NodeLeases, "node-"+m.Name)
 }
 
 // eventually asks until ok says so: for what cannot be watched.
 func (b *bed) eventually(what string, ok func() bool) {
 	b.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-b.ctx.Done():
-			b.Fatalf("waited until %s: %v", what, context.Cause(b.ctx))
-		case <-tick.C:
-		}
-	}
+	b.Eventually(what, ok)
 }
 
 // metric is a metric's value as the daemon serves it, "" if it serves none.

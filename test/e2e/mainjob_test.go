@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"rebootd.dev/test/kit"
 	"rebootd.dev/test/machine"
 )
 
@@ -12,15 +13,16 @@ import (
 func TestThreeNodesRebootInTurn(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 3*time.Minute)
-	b.must(shared.AddNamespace(b.ctx, b.prefix))
+	b.Namespace(b.prefix)
 	var machines []*machine.Machine
 	var before []string
+	var names []string
 	for range 3 {
 		m := b.machine()
-		machines = append(machines, m)
+		machines, names = append(machines, m), append(names, m.Name)
 		before = append(before, m.BootID())
 	}
-	b.must(shared.Deployment(b.ctx, b.prefix, "web", 6, map[string]string{"ready-seconds": "1", "term-seconds": "1"}, nil))
+	b.must(shared.Deployment(b.ctx, b.prefix, "web", 6, map[string]string{"ready-seconds": "1", "term-seconds": "1"}, kit.On(names...)))
 	b.must(shared.Budget(b.ctx, b.prefix, "web", 4))
 	for _, m := range machines {
 		b.must(m.Touch("kernel update"))

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"rebootd.dev/lock/nodelease"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/machine"
 	"rebootd.dev/test/proxy"
@@ -51,7 +51,7 @@ func TestNodeLease(t *testing.T) {
 	})
 	b.rebooted(m, before)
 	b.released()
-	b.eventually("the lease is given up", func() bool { return b.leaseHolder(m) == "" })
+	b.leaseReleased(m)
 }
 
 // A lease that is taken away before the reboot keeps the machine up.
@@ -68,7 +68,7 @@ func TestNodeLeaseIsLost(t *testing.T) {
 	n := b.node(m, "put back", func(n *corev1.Node) bool {
 		return condition(n).Reason == "NodeLeaseLost" && !n.Spec.Unschedulable && recordOf(n).Phase == "Waiting"
 	})
-	if got := condition(n).Message; !strings.Contains(got, "node-maintenance has this node") {
+	if got := condition(n).Message; !strings.Contains(got, "node-maintenance holds this node's lease") {
 		t.Errorf("the condition says %q", got)
 	}
 	b.released()
@@ -104,7 +104,7 @@ func TestNodeUnderMaintenance(t *testing.T) {
 		}
 		return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting"
 	})
-	for _, want := range []string{"node-maintenance has this node", "since " + since.UTC().Format(time.RFC3339)} {
+	for _, want := range []string{"node-maintenance holds this node's lease", "since " + since.UTC().Format(time.RFC3339)} {
 		if got := condition(n).Message; !strings.Contains(got, want) {
 			t.Errorf("the condition says %q, not %q", got, want)
 		}
@@ -141,13 +141,13 @@ func TestNodeLeaseOnAMachineWithAWrongClock(t *testing.T) {
 				if n.Spec.Unschedulable {
 					t.Fatal("the node was cordoned")
 				}
-				return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting" && strings.Contains(condition(n).Message, "NodeHealthCheck-x has this node")
+				return condition(n).Reason == "Blocked" && recordOf(n).Phase == "Waiting" && strings.Contains(condition(n).Message, "NodeHealthCheck-x holds this node's lease")
 			})
 			l.Spec.RenewTime = new(metav1.NewMicroTime(server.Add(-13 * time.Minute)))
 			_, err = leases.Update(b.ctx, l, metav1.UpdateOptions{})
 			b.must(err)
 			b.node(m, "cordoned, under the lease", func(n *corev1.Node) bool {
-				return n.Spec.Unschedulable && b.leaseHolder(m) == nodelease.Holder
+				return n.Spec.Unschedulable && b.leaseHolder(m) == api.NodeLeaseHolder
 			})
 			l, err = leases.Get(b.ctx, l.Name, metav1.GetOptions{})
 			b.must(err)

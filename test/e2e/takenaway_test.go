@@ -60,7 +60,7 @@ func TestSlotIsTakenAwayAfterTheOrder(t *testing.T) {
 				b.must(second.Touch("x"))
 			}
 			b.eventually("it waits for the other, and says so", func() bool {
-				return strings.Contains(second.Log(), "waits for "+first.Name+", being rebooted without a slot")
+				return strings.Contains(second.Log(), "waiting for "+first.Name+", rebooting without a slot")
 			})
 			b.phase(second, "Queued")
 			first.StayUnhealthy(time.Now())

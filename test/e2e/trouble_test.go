@@ -87,7 +87,7 @@ func TestTroubleInEveryPhase(t *testing.T) {
 					t.Errorf("the command was obeyed %d times and the machine was down %d times, want once", agreed, len(m.Outages()))
 				}
 				b.released()
-				b.eventually("the node lease is given up", func() bool { return b.leaseHolder(m) == "" })
+				b.leaseReleased(m)
 			})
 		}
 	}

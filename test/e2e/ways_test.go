@@ -374,7 +374,7 @@ func TestDryRun(t *testing.T) {
 	b := newBed(t, time.Minute)
 	m := b.machine("--dry-run")
 	b.must(m.Touch("x"))
-	b.eventually("the log says what would be done", func() bool { return strings.Contains(m.Log(), "would do: orders the reboot") })
+	b.eventually("the log says what would be done", func() bool { return strings.Contains(m.Log(), "would do: ordering the reboot") })
 	n, err := m.Node(b.ctx)
 	b.must(err)
 	if n.Annotations["rebootd.dev/operation"] != "" || n.Spec.Unschedulable || condition(n).Type != "" || len(b.holders()) != 0 {

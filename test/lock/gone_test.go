@@ -9,7 +9,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
 )
 
@@ -30,9 +32,9 @@ func (b *bed) deleteNode(n *corev1.Node) {
 
 // lockOf is the lock as a node sees it for which a deleted slot is left alone for so
 // long.
-func (b *bed) lockOf(n *corev1.Node, slots int, grace time.Duration) *lock.Lock {
+func (b *bed) lockOf(n *corev1.Node, slots int, grace time.Duration) *lease.Lock {
 	b.Helper()
-	l, err := lock.New(lock.Config{
+	l, err := lease.New(lease.Config{
 		API: api, Namespace: cluster.Namespace, Name: b.name, Slots: slots, Node: n.Name, Duration: time.Minute, DeletedGrace: grace,
 	})
 	b.must(err)
@@ -60,10 +62,10 @@ func TestNodeOfAHolderIsDeleted(t *testing.T) {
 			const grace = 3 * time.Second
 			n, waiter := b.node("holder"), b.node("waiter")
 			dead := b.lockOf(n, 1, grace)
-			slot, err := dead.Acquire(b.ctx, lock.Ask{UID: n.UID, Zone: "zone=a", ControlPlane: true}, func(lock.Waiting) {})
+			slot, err := dead.Acquire(b.ctx, lock.Claimant{UID: n.UID, Zone: "zone=a", ControlPlane: true}, func(lock.Waiting) {})
 			b.must(err)
 			b.must(dead.Fence(b.ctx))
-			ch, waiting := b.ask(b.lockOf(waiter, 1, grace), lock.Ask{UID: waiter.UID, Zone: "zone=b", ControlPlane: true})
+			ch, waiting := b.ask(b.lockOf(waiter, 1, grace), lock.Claimant{UID: waiter.UID, Zone: "zone=b", ControlPlane: true})
 			b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
 			began := time.Now()
 			b.deleteNode(n)
@@ -93,24 +95,24 @@ func TestSlotIsItsHoldersNodes(t *testing.T) {
 	b := newBed(t)
 	first, second := b.node("first"), b.node("second")
 	l := b.lockOf(first, 1, time.Second)
-	slot, err := l.Acquire(b.ctx, lock.Ask{UID: first.UID}, func(lock.Waiting) {})
+	slot, err := l.Acquire(b.ctx, lock.Claimant{UID: first.UID}, func(lock.Waiting) {})
 	b.must(err)
 	if refs := b.lease(slot).OwnerReferences; len(refs) != 1 || refs[0].UID != first.UID || refs[0].Controller != nil || refs[0].BlockOwnerDeletion != nil {
 		t.Errorf("the slot's owners: %v", refs)
 	}
-	b.must(l.Release(b.ctx, lock.Line{}))
+	b.must(l.Release(b.ctx, words.Line{}))
 	if refs := b.lease(slot).OwnerReferences; len(refs) != 0 {
 		t.Errorf("given up, and the slot's owners are %v", refs)
 	}
 	uid := b.lease(slot).UID
 	b.deleteNode(first)
 	next := b.lockOf(second, 1, time.Second)
-	_, err = next.Acquire(b.ctx, lock.Ask{UID: second.UID}, func(lock.Waiting) {})
+	_, err = next.Acquire(b.ctx, lock.Claimant{UID: second.UID}, func(lock.Waiting) {})
 	b.must(err)
 	// Cleared by people, it is not its last holder's any more when another has it.
 	b.patch(slot, `{"spec":{"holderIdentity":null}}`)
 	third := b.node("third")
-	_, err = b.lockOf(third, 1, time.Second).Acquire(b.ctx, lock.Ask{UID: third.UID}, func(lock.Waiting) {})
+	_, err = b.lockOf(third, 1, time.Second).Acquire(b.ctx, lock.Claimant{UID: third.UID}, func(lock.Waiting) {})
 	b.must(err)
 	got := b.lease(slot)
 	if refs := got.OwnerReferences; len(refs) != 1 || refs[0].UID != third.UID || got.UID != uid {
@@ -125,12 +127,12 @@ func TestNodeOfAHolderAboveTheSlotsIsDeleted(t *testing.T) {
 	nodes := map[string]*corev1.Node{}
 	for _, name := range []string{"one", "two"} {
 		n := b.node(name)
-		slot, err := b.lockOf(n, 2, time.Second).Acquire(b.ctx, lock.Ask{UID: n.UID}, func(lock.Waiting) {})
+		slot, err := b.lockOf(n, 2, time.Second).Acquire(b.ctx, lock.Claimant{UID: n.UID}, func(lock.Waiting) {})
 		b.must(err)
 		nodes[slot] = n
 	}
 	third := b.node("third")
-	ch, waiting := b.ask(b.lockOf(third, 1, time.Second), lock.Ask{UID: third.UID})
+	ch, waiting := b.ask(b.lockOf(third, 1, time.Second), lock.Claimant{UID: third.UID})
 	b.eventually("it waits for both", func() bool { return len(waiting().Holders) == 2 })
 	b.deleteNode(nodes[b.name+"-1"])
 	b.eventually("it waits for the other", func() bool { return len(waiting().Holders) == 1 })
@@ -145,10 +147,10 @@ func TestNodeOfAHolderAboveTheSlotsIsDeleted(t *testing.T) {
 // the one before has held, should it still be there.
 func TestNodeMadeAnew(t *testing.T) {
 	b := newBed(t)
-	_, err := b.lock("n", 1).Acquire(b.ctx, lock.Ask{}, func(lock.Waiting) {})
+	_, err := b.lock("n", 1).Acquire(b.ctx, lock.Claimant{}, func(lock.Waiting) {})
 	b.must(err)
 	b.patch(b.name+"-0", `{"metadata":{"annotations":{"rebootd.dev/holder-uid":"first"}}}`)
-	_, held, err := b.lock("n", 1).Find(b.ctx, lock.Ask{UID: "second"})
+	_, held, err := b.lock("n", 1).Find(b.ctx, lock.Claimant{UID: "second"})
 	if held || err != nil {
 		t.Errorf("Find: %t, %v", held, err)
 	}

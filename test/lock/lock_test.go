@@ -21,88 +21,72 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 )
 
 var (
 	shared *cluster.Cluster
 	api    *kube.Client
 	user   *rest.Config // api's
-	serial atomic.Int64
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	ctx := context.Background()
-	// Some distributions have this plugin on: who changes an object's owner must be
-	// allowed to delete it.
-	plugin := map[string][]string{"kube-apiserver": {"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"}}
-	c, err := cluster.Start(ctx, cluster.Options{Args: plugin})
-	if err != nil {
-		return 1, err
-	}
-	defer c.Stop()
-	shared = c
-	dir, err := os.MkdirTemp("", "rebootd-lock-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := errors.Join(c.DaemonKubeconfig(ctx, "tests", kubeconfig), c.AddNodeLeases(ctx)); err != nil {
-		return 1, err
-	}
-	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return 1, err
-	}
-	user = cfg
-	if api, err = kube.New(cfg); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	kit.Main(m, cluster.Options{}, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = c
+		dir, err := os.MkdirTemp("", "rebootd-lock-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		kubeconfig := filepath.Join(dir, "kubeconfig")
+		if err := errors.Join(c.DaemonKubeconfig(ctx, "tests", kubeconfig), c.AddNodeLeases(ctx)); err != nil {
+			return err
+		}
+		if user, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
+			return err
+		}
+		api, err = kube.New(user)
+		return err
+	})
 }
 
 type bed struct {
-	*testing.T
+	*kit.Bed
 	ctx  context.Context
 	name string
 }
 
 func newBed(t *testing.T) *bed {
 	t.Parallel()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("the test's time limit has passed"))
-	t.Cleanup(cancel)
-	return &bed{T: t, ctx: ctx, name: fmt.Sprintf("lock%d", serial.Add(1))}
+	return newBedAlone(t)
 }
 
-func (b *bed) lock(node string, slots int) *lock.Lock {
+// newBedAlone is for a test to which the other tests' events would be in the way.
+func newBedAlone(t *testing.T) *bed {
+	b := kit.New(t, shared, "lock", time.Minute)
+	return &bed{Bed: b, ctx: b.Ctx, name: b.Name}
+}
+
+func (b *bed) lock(node string, slots int) *lease.Lock {
 	b.Helper()
-	l, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: b.name, Slots: slots, Node: node, Duration: time.Minute})
+	l, err := lease.New(lease.Config{API: api, Namespace: cluster.Namespace, Name: b.name, Slots: slots, Node: node, Duration: time.Minute})
 	b.must(err)
 	return l
 }
 
 func (b *bed) must(err error) {
 	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
+	b.Must(err)
 }
 
-func (b *bed) acquire(l *lock.Lock) string {
+func (b *bed) acquire(l *lease.Lock) string {
 	b.Helper()
-	slot, err := l.Acquire(b.ctx, lock.Ask{}, func(lock.Waiting) {})
+	slot, err := l.Acquire(b.ctx, lock.Claimant{}, func(lock.Waiting) {})
 	b.must(err)
 	return slot
 }
@@ -120,12 +104,7 @@ func (b *bed) patch(name, patch string) {
 	b.must(err)
 }
 
-func holder(l *coordinationv1.Lease) string {
-	if l.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *l.Spec.HolderIdentity
-}
+func holder(l *coordinationv1.Lease) string { return kit.Holder(l) }
 
 // Fifty nodes ask for a slot that does not exist yet, at the same instant: one
 // gets it.
@@ -138,7 +117,7 @@ func TestCreationRace(t *testing.T) {
 	for i := range 50 {
 		l := b.lock(fmt.Sprintf("node-%d", i), 1)
 		wg.Go(func() {
-			if _, err := l.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err == nil {
+			if _, err := l.Acquire(ctx, lock.Claimant{}, func(lock.Waiting) {}); err == nil {
 				got.Add(1)
 				// The others had their chance when one has had its slot for a while.
 				time.AfterFunc(2*time.Second, cancel)
@@ -187,7 +166,7 @@ func TestNeverMoreHoldersThanSlots(t *testing.T) {
 				l := b.lock(fmt.Sprintf("node-%d", i), slots)
 				wg.Go(func() {
 					for range 3 {
-						if _, err := l.Acquire(b.ctx, lock.Ask{}, func(lock.Waiting) {}); err != nil {
+						if _, err := l.Acquire(b.ctx, lock.Claimant{}, func(lock.Waiting) {}); err != nil {
 							t.Error(err)
 							return
 						}
@@ -198,7 +177,7 @@ func TestNeverMoreHoldersThanSlots(t *testing.T) {
 							t.Error(err)
 						}
 						inside.Add(-1)
-						if err := l.Release(b.ctx, lock.Line{}); err != nil {
+						if err := l.Release(b.ctx, words.Line{}); err != nil {
 							t.Error(err)
 						}
 					}
@@ -211,50 +190,6 @@ func TestNeverMoreHoldersThanSlots(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A restarted daemon finds its slot, and applying again succeeds.
-func TestRecovery(t *testing.T) {
-	b := newBed(t)
-	slot := b.acquire(b.lock("a", 2))
-	again := b.lock("a", 2)
-	got, held, err := again.Find(b.ctx, lock.Ask{})
-	if err != nil || !held || got != slot {
-		t.Errorf("Find: %q, %t, %v; want %q", got, held, err, slot)
-	}
-	if got := b.acquire(again); got != slot {
-		t.Errorf("Acquire took %q, want the slot that is held already, %q", got, slot)
-	}
-	b.must(again.Fence(b.ctx))
-	b.must(again.Release(b.ctx, lock.Line{}))
-	b.must(again.Release(b.ctx, lock.Line{})) // idempotent
-	if h := holder(b.lease(slot)); h != "" {
-		t.Errorf("released, and held by %q", h)
-	}
-	if fields := b.lease(slot).ManagedFields; len(fields) > 1 || len(fields) == 1 && fields[0].Operation != metav1.ManagedFieldsOperationUpdate {
-		t.Errorf("released, and these still have something to say: %v", fields)
-	}
-	if by := b.lease(slot).Annotations[lock.ReleasedByAnnotation]; by != "a" {
-		t.Errorf("released by %q", by)
-	}
-}
-
-// A slot above the number of slots, from when that was higher, is found, counts,
-// and is given up.
-func TestFewerSlots(t *testing.T) {
-	b := newBed(t)
-	first, second := b.lock("a", 2), b.lock("b", 2)
-	b.acquire(first)
-	b.acquire(second)
-	third := b.lock("c", 1)
-	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
-	defer cancel()
-	b.must(first.Release(b.ctx, lock.Line{})) // whichever slot that was
-	if slot, err := third.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err == nil {
-		t.Errorf("took %s while another slot is held, and there is only one now", slot)
-	}
-	b.must(second.Release(b.ctx, lock.Line{}))
-	b.acquire(third)
 }
 
 // Deleted, cleared, emptied or given to another by hand while it is held: the
@@ -329,25 +264,10 @@ func TestReleaseWhatAnotherSaysToo(t *testing.T) {
 	if err := l.Fence(b.ctx); err != nil {
 		t.Errorf("our name stands, and the fence says: %v", err)
 	}
-	b.must(l.Release(b.ctx, lock.Line{}))
+	b.must(l.Release(b.ctx, words.Line{}))
 	if h := holder(b.lease(slot)); h != "" {
 		t.Errorf("released, and held by %q", h)
 	}
-}
-
-// Nodes whose long names have the same beginning are different nodes.
-func TestLongNames(t *testing.T) {
-	b := newBed(t)
-	long := strings.Repeat("a", 60) + "." + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60) + "." + strings.Repeat("d", 60)
-	first, second := b.lock(long+".one", 1), b.lock(long+".two", 1)
-	b.acquire(first)
-	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
-	defer cancel()
-	if _, err := second.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err == nil {
-		t.Error("two nodes hold one slot")
-	}
-	b.must(first.Release(b.ctx, lock.Line{}))
-	b.acquire(second)
 }
 
 // A slot that a newer version of rebootd has written is left alone.
@@ -355,11 +275,11 @@ func TestNewerSchema(t *testing.T) {
 	b := newBed(t)
 	l := b.lock("a", 1)
 	slot := b.acquire(l)
-	b.must(l.Release(b.ctx, lock.Line{}))
+	b.must(l.Release(b.ctx, words.Line{}))
 	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/schema":"2"}}}`)
 	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
 	defer cancel()
-	if _, err := b.lock("b", 1).Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err == nil {
+	if _, err := b.lock("b", 1).Acquire(ctx, lock.Claimant{}, func(lock.Waiting) {}); err == nil {
 		t.Error("took a slot of a newer schema")
 	}
 }
@@ -369,20 +289,20 @@ func TestNewerSchema(t *testing.T) {
 // lower number.
 func TestSlotsAreLoweredWhileHeld(t *testing.T) {
 	b := newBed(t)
-	old := []*lock.Lock{b.lock("old0", 3), b.lock("old1", 3), b.lock("old2", 3)}
-	slots := map[string]*lock.Lock{}
+	old := []*lease.Lock{b.lock("old0", 3), b.lock("old1", 3), b.lock("old2", 3)}
+	slots := map[string]*lease.Lock{}
 	for _, l := range old {
 		slots[b.acquire(l)] = l
 	}
-	b.must(slots[b.name+"-0"].Release(b.ctx, lock.Line{}))
-	b.must(slots[b.name+"-1"].Release(b.ctx, lock.Line{}))
+	b.must(slots[b.name+"-0"].Release(b.ctx, words.Line{}))
+	b.must(slots[b.name+"-1"].Release(b.ctx, words.Line{}))
 	var inside, most atomic.Int64
 	inside.Store(1) // slot 2
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			l := b.lock(fmt.Sprintf("new%d", i), 2)
-			if _, err := l.Acquire(b.ctx, lock.Ask{}, func(lock.Waiting) {}); err != nil {
+			if _, err := l.Acquire(b.ctx, lock.Claimant{}, func(lock.Waiting) {}); err != nil {
 				b.Error(err)
 				return
 			}
@@ -393,7 +313,7 @@ func TestSlotsAreLoweredWhileHeld(t *testing.T) {
 				b.Error(err)
 			}
 			inside.Add(-1)
-			if err := l.Release(b.ctx, lock.Line{}); err != nil {
+			if err := l.Release(b.ctx, words.Line{}); err != nil {
 				b.Error(err)
 			}
 		})

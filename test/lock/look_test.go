@@ -14,13 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/daemon"
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
 )
 
 // looker is a node that looks for those at work without a slot.
 type looker struct {
-	*lock.Lock
+	*lease.Lock
 	*corev1.Node
 	looks atomic.Int64
 }
@@ -37,7 +39,7 @@ func (b *bed) look(n *looker, slots int) {
 	b.Helper()
 	atWork := daemon.AtWork(api, n.Name, b.name)
 	var err error
-	n.Lock, err = lock.New(lock.Config{
+	n.Lock, err = lease.New(lease.Config{
 		API: api, Namespace: cluster.Namespace, Name: b.name, Slots: slots, Node: n.Name, Duration: time.Minute, DeletedGrace: time.Millisecond,
 		AtWork: func(ctx context.Context) ([]string, error) {
 			n.looks.Add(1)
@@ -47,7 +49,7 @@ func (b *bed) look(n *looker, slots int) {
 	b.must(err)
 }
 
-func (b *bed) takes(n *looker, ask lock.Ask) string {
+func (b *bed) takes(n *looker, ask lock.Claimant) string {
 	b.Helper()
 	ask.UID = n.UID
 	slot, err := n.Acquire(b.ctx, ask, func(lock.Waiting) {})
@@ -55,7 +57,7 @@ func (b *bed) takes(n *looker, ask lock.Ask) string {
 	return slot
 }
 
-func (b *bed) waits(n *looker, ask lock.Ask) (<-chan string, func() lock.Waiting) {
+func (b *bed) waits(n *looker, ask lock.Claimant) (<-chan string, func() lock.Waiting) {
 	b.Helper()
 	ask.UID = n.UID
 	return b.ask(n.Lock, ask)
@@ -95,15 +97,15 @@ func TestSlotIsTakenAwayFromANodeAtWork(t *testing.T) {
 			t.Run(how+" "+phase, func(t *testing.T) {
 				b := newBed(t)
 				first, down, next := b.looker("first", 1), b.looker("down", 1), b.looker("next", 1)
-				b.takes(first, lock.Ask{})
-				b.must(first.Release(b.ctx, lock.Line{})) // a proper release before that tells nothing of the last holder
-				slot := b.takes(down, lock.Ask{})
+				b.takes(first, lock.Claimant{})
+				b.must(first.Release(b.ctx, words.Line{})) // a proper release before that tells nothing of the last holder
+				slot := b.takes(down, lock.Claimant{})
 				b.is(down, phase)
-				ch, waiting := b.waits(next, lock.Ask{})
+				ch, waiting := b.waits(next, lock.Claimant{})
 				b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
 				by(b, slot, next.Name)
 				b.eventually("it has the slot and waits for the node at work", func() bool {
-					return strings.Contains(waiting().String(), "waits for "+down.Name) && b.has(next.Name, slot)
+					return strings.Contains(waiting().String(), "waiting for "+down.Name) && b.has(next.Name, slot)
 				})
 				if len(ch) > 0 {
 					t.Error("two at work with one slot")
@@ -126,13 +128,13 @@ func TestSlotIsTakenAwayFromANodeAtWork(t *testing.T) {
 func TestSecondSlotThatIsGivenIsNotHandedOn(t *testing.T) {
 	b := newBed(t)
 	down, holds := b.looker("down", 2), b.looker("holds", 2)
-	lost, kept := b.takes(down, lock.Ask{}), b.takes(holds, lock.Ask{})
+	lost, kept := b.takes(down, lock.Claimant{}), b.takes(holds, lock.Claimant{})
 	b.is(down, "Rebooting")
 	byPeople["given"](b, lost, holds.Name)
-	b.must(holds.Release(b.ctx, lock.Line{}))
+	b.must(holds.Release(b.ctx, words.Line{}))
 	for slot, want := range map[string]string{lost: "", kept: holds.Name} {
-		if l := b.lease(slot); holder(l) != "" || l.Annotations[lock.ReleasedByAnnotation] != want {
-			t.Errorf("%s is held by %q and was handed on by %q, want %q", slot, holder(l), l.Annotations[lock.ReleasedByAnnotation], want)
+		if l := b.lease(slot); holder(l) != "" || l.Annotations[words.ReleasedByAnnotation] != want {
+			t.Errorf("%s is held by %q and was handed on by %q, want %q", slot, holder(l), l.Annotations[words.ReleasedByAnnotation], want)
 		}
 	}
 }
@@ -141,14 +143,14 @@ func TestSecondSlotThatIsGivenIsNotHandedOn(t *testing.T) {
 func TestSlotThatIsHandedOn(t *testing.T) {
 	b := newBed(t)
 	first, other, second := b.looker("first", 1), b.looker("other", 1), b.looker("second", 1)
-	b.takes(first, lock.Ask{})
+	b.takes(first, lock.Claimant{})
 	looked := first.looks.Load()
 	if looked == 0 {
 		t.Error("a slot that was made anew is taken without a look")
 	}
 	b.is(other, "Halted") // without a slot: no concern of those to whom one is handed on
-	b.must(first.Release(b.ctx, lock.Line{Nodes: []string{second.Name}}))
-	b.takes(second, lock.Ask{})
+	b.must(first.Release(b.ctx, words.Line{Nodes: []string{second.Name}}))
+	b.takes(second, lock.Claimant{})
 	if n := second.looks.Load(); n != 0 {
 		t.Errorf("looked %d times", n)
 	}
@@ -159,13 +161,13 @@ func TestSlotThatIsHandedOn(t *testing.T) {
 func TestNodeAtWorkCountsAsASlot(t *testing.T) {
 	b := newBed(t)
 	down, holder := b.looker("down", 2), b.looker("holder", 2)
-	lost, kept := b.takes(down, lock.Ask{}), b.takes(holder, lock.Ask{})
+	lost, kept := b.takes(down, lock.Claimant{}), b.takes(holder, lock.Claimant{})
 	b.is(down, "Rebooting")
 	b.is(holder, "Rebooting")
 	b.deleteSlot(lost)
 	waiter := b.looker("waiter", 2)
-	ch, waiting := b.waits(waiter, lock.Ask{})
-	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	ch, waiting := b.waits(waiter, lock.Claimant{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waiting for "+down.Name) })
 	// While the other slot is between two holders it is nobody's, and yet not free.
 	b.is(holder, "")
 	next := b.looker("next", 2)
@@ -173,13 +175,13 @@ func TestNodeAtWorkCountsAsASlot(t *testing.T) {
 	for i := range 15 {
 		line = append(line, fmt.Sprint("later", i))
 	}
-	b.must(holder.Release(b.ctx, lock.Line{Nodes: line, At: time.Now()}))
+	b.must(holder.Release(b.ctx, words.Line{Nodes: line, At: time.Now()}))
 	looks := waiter.looks.Load()
 	b.eventually("it has looked again", func() bool { return waiter.looks.Load() >= looks+2 })
 	if len(ch) > 0 {
 		t.Error("goes, and the other slot may go on at any time")
 	}
-	if got := b.takes(next, lock.Ask{}); got != kept {
+	if got := b.takes(next, lock.Claimant{}); got != kept {
 		t.Errorf("got %s", got)
 	}
 	looks = waiter.looks.Load()
@@ -191,35 +193,6 @@ func TestNodeAtWorkCountsAsASlot(t *testing.T) {
 	b.gets(ch)
 }
 
-// Two who take two slots at once, of two that are down, both wait, and both go.
-func TestBothSlotsAreTakenAway(t *testing.T) {
-	b := newBed(t)
-	down := []*looker{b.looker("down0", 2), b.looker("down1", 2)}
-	for _, n := range down {
-		b.takes(n, lock.Ask{})
-		b.is(n, "Rebooting")
-	}
-	var got []<-chan string
-	var waiting []func() lock.Waiting
-	for i := range 2 {
-		ch, w := b.waits(b.looker(fmt.Sprintf("next%d", i), 2), lock.Ask{})
-		got, waiting = append(got, ch), append(waiting, w)
-	}
-	for i := range 2 {
-		b.patch(fmt.Sprintf("%s-%d", b.name, i), `{"spec":{"holderIdentity":null}}`)
-	}
-	for i := range 2 {
-		b.eventually("it waits for both", func() bool { return len(waiting[i]().AtWork) == 2 })
-		if len(got[i]) > 0 {
-			t.Error("three at work with two slots")
-		}
-	}
-	b.is(down[0], "")
-	b.is(down[1], "")
-	b.gets(got[0])
-	b.gets(got[1])
-}
-
 // A zone that is left over may be that of a node at work without a slot: with two
 // slots, a node of another zone waits for it, also when its slot was handed on.
 func TestZoneOfANodeAtWork(t *testing.T) {
@@ -227,17 +200,17 @@ func TestZoneOfANodeAtWork(t *testing.T) {
 		t.Run(map[bool]string{true: "handed on", false: "cleared"}[handedOn], func(t *testing.T) {
 			b := newBed(t)
 			down, first := b.looker("down", 2), b.looker("first", 2)
-			lost, kept := b.takes(down, lock.Ask{Zone: "zone=a"}), b.takes(first, lock.Ask{Zone: "zone=a"})
+			lost, kept := b.takes(down, lock.Claimant{Zone: "zone=a"}), b.takes(first, lock.Claimant{Zone: "zone=a"})
 			b.is(down, "Rebooting")
 			b.deleteSlot(lost)
 			next := b.looker("next", 2)
 			if handedOn {
-				b.must(first.Release(b.ctx, lock.Line{Nodes: []string{next.Name}}))
+				b.must(first.Release(b.ctx, words.Line{Nodes: []string{next.Name}}))
 			} else {
 				b.patch(kept, `{"spec":{"holderIdentity":null}}`)
 			}
-			ch, waiting := b.waits(next, lock.Ask{Zone: "zone=b"})
-			b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+			ch, waiting := b.waits(next, lock.Claimant{Zone: "zone=b"})
+			b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waiting for "+down.Name) })
 			if len(ch) > 0 {
 				t.Error("two zones at work")
 			}
@@ -252,11 +225,11 @@ func TestZoneOfANodeAtWork(t *testing.T) {
 func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
 	b := newBed(t)
 	down, next := b.looker("down", 1), b.looker("next", 1)
-	slot := b.takes(down, lock.Ask{})
+	slot := b.takes(down, lock.Claimant{})
 	b.is(down, "Rebooting")
 	b.deleteSlot(slot)
-	ch, waiting := b.waits(next, lock.Ask{})
-	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	ch, waiting := b.waits(next, lock.Claimant{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waiting for "+down.Name) })
 	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":"Black Friday"}}}`)
 	b.is(down, "")
 	b.eventually("it knows of the pause", func() bool { return waiting().Paused == "Black Friday" && len(waiting().AtWork) == 0 })
@@ -269,7 +242,7 @@ func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
 	b.gets(ch)
 	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":""}}}`)
 	b.look(next, 1)
-	if got, held, err := next.Find(b.ctx, lock.Ask{UID: next.UID}); held || err != nil {
+	if got, held, err := next.Find(b.ctx, lock.Claimant{UID: next.UID}); held || err != nil {
 		t.Errorf("Find: %q, %t, %v", got, held, err)
 	}
 }
@@ -279,66 +252,36 @@ func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
 func TestNobodyTakesTheOtherSlot(t *testing.T) {
 	b := newBed(t)
 	down, holder, waiter := b.looker("down", 2), b.looker("holder", 2), b.looker("waiter", 2)
-	lost, kept := b.takes(down, lock.Ask{}), b.takes(holder, lock.Ask{})
+	lost, kept := b.takes(down, lock.Claimant{}), b.takes(holder, lock.Claimant{})
 	b.is(down, "Halted")
 	b.is(holder, "Rebooting")
 	b.deleteSlot(lost)
-	ch, waiting := b.waits(waiter, lock.Ask{})
-	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
+	ch, waiting := b.waits(waiter, lock.Claimant{})
+	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waiting for "+down.Name) })
 	b.is(holder, "")
-	b.must(holder.Release(b.ctx, lock.Line{Nodes: []string{"gone"}}))
+	b.must(holder.Release(b.ctx, words.Line{Nodes: []string{"gone"}}))
 	if got := b.gets(ch); got != lost {
 		t.Errorf("got %s", got)
 	}
 	b.is(waiter, "Rebooting")
 	third := b.looker("third", 2)
-	rest, waiting := b.waits(third, lock.Ask{})
-	b.eventually("it has the other slot and waits", func() bool { return strings.Contains(waiting().String(), "has "+kept+" and waits for "+down.Name) })
+	rest, waiting := b.waits(third, lock.Claimant{})
+	b.eventually("it has the other slot and waits", func() bool {
+		return strings.Contains(waiting().String(), "holds slot "+kept+"; waiting for "+down.Name)
+	})
 	if len(rest) > 0 {
 		t.Error("three at work with two slots")
 	}
 	b.is(waiter, "")
-	b.must(waiter.Release(b.ctx, lock.Line{}))
+	b.must(waiter.Release(b.ctx, words.Line{}))
 	b.gets(rest)
-}
-
-// A control-plane node that is down without its slot keeps the others from going.
-func TestControlPlaneNodeAtWork(t *testing.T) {
-	b := newBed(t)
-	down, next := b.looker("down", 1), b.looker("next", 1)
-	slot := b.takes(down, lock.Ask{ControlPlane: true})
-	b.is(down, "Rebooting")
-	b.deleteSlot(slot)
-	ch, waiting := b.waits(next, lock.Ask{ControlPlane: true})
-	b.eventually("it knows why", func() bool {
-		return strings.Contains(waiting().String(), "-control-plane is held by "+down.Name)
-	})
-	if len(ch) > 0 {
-		t.Error("two control-plane nodes at work")
-	}
-	// It is back, finds that it has no slot, and says that it is at work until it is not.
-	b.look(down, 1)
-	find := func(begun bool) {
-		b.Helper()
-		_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID, ControlPlane: true, Begun: begun})
-		if held || err != nil {
-			t.Errorf("Find: %t, %v", held, err)
-		}
-	}
-	find(true)
-	if h := holder(b.lease(b.name + "-control-plane")); h != down.Name {
-		t.Errorf("at work, and %q is on record", h)
-	}
-	b.is(down, "")
-	find(false)
-	b.gets(ch)
 }
 
 // A node that knows that its slot was taken away from it at work goes on saying its
 // zone, and that it is a control-plane node: one of another, to whom another slot is
 // handed on, does not look, and must not go.
 func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
-	for what, ask := range map[string][2]lock.Ask{
+	for what, ask := range map[string][2]lock.Claimant{
 		"zone":          {{Zone: "zone=a"}, {Zone: "zone=b"}},
 		"control plane": {{ControlPlane: true}, {ControlPlane: true}},
 	} {
@@ -346,7 +289,7 @@ func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
 			b := newBed(t)
 			down, first, next := b.looker("down", 2), b.looker("first", 2), b.looker("next", 2)
 			lost := b.takes(down, ask[0])
-			b.takes(first, lock.Ask{Zone: ask[0].Zone})
+			b.takes(first, lock.Claimant{Zone: ask[0].Zone})
 			b.is(down, "Rebooting")
 			b.deleteSlot(lost)
 			if err := down.Keep(b.ctx, func(string) {}); !errors.Is(err, lock.ErrLost) {
@@ -355,14 +298,14 @@ func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
 			if err := down.Fence(b.ctx); !errors.Is(err, lock.ErrLost) {
 				t.Fatalf("Fence: %v", err)
 			}
-			b.must(first.Release(b.ctx, lock.Line{Nodes: []string{next.Name}}))
+			b.must(first.Release(b.ctx, words.Line{Nodes: []string{next.Name}}))
 			ch, waiting := b.waits(next, ask[1])
 			b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), down.Name) })
 			if len(ch) > 0 {
 				t.Error("goes while the other is at work")
 			}
 			b.is(down, "")
-			_, held, err := down.Find(b.ctx, lock.Ask{UID: down.UID})
+			_, held, err := down.Find(b.ctx, lock.Claimant{UID: down.UID})
 			if held || err != nil {
 				t.Errorf("Find: %t, %v", held, err)
 			}
@@ -371,39 +314,13 @@ func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
 	}
 }
 
-// A daemon that was restarted before it has begun looks, too: it keeps no slot for
-// which it would have to wait.
-func TestRestartedBeforeItBegan(t *testing.T) {
-	b := newBed(t)
-	down, next := b.looker("down", 1), b.looker("next", 1)
-	slot := b.takes(next, lock.Ask{})
-	b.is(down, "Halted")
-	b.look(next, 1)
-	if _, held, err := next.Find(b.ctx, lock.Ask{UID: next.UID}); held || err != nil {
-		t.Errorf("Find: %t, %v", held, err)
-	}
-	if l := b.lease(slot); holder(l) != "" || l.Annotations[lock.ReleasedByAnnotation] != "" {
-		t.Errorf("held by %q, released by %q", holder(l), l.Annotations[lock.ReleasedByAnnotation])
-	}
-	third := b.looker("third", 1)
-	ch, waiting := b.waits(third, lock.Ask{})
-	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waits for "+down.Name) })
-	if len(ch) > 0 {
-		t.Error("goes")
-	}
-	b.look(third, 1)
-	if got, held, err := third.Find(b.ctx, lock.Ask{UID: third.UID, Begun: true}); !held || err != nil || got != slot {
-		t.Errorf("Find of one that has begun: %q, %t, %v", got, held, err)
-	}
-}
-
 // People give a slot to a node that waits: it has it, without waiting for its watch
 // to end, and who has had it has not.
 func TestSlotIsGivenByHand(t *testing.T) {
 	b := newBed(t)
 	first, second := b.looker("first", 1), b.looker("second", 1)
-	slot := b.takes(first, lock.Ask{})
-	ch, waiting := b.waits(second, lock.Ask{})
+	slot := b.takes(first, lock.Claimant{})
+	ch, waiting := b.waits(second, lock.Claimant{})
 	b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 })
 	began := time.Now()
 	byPeople["given"](b, slot, second.Name)
@@ -412,7 +329,7 @@ func TestSlotIsGivenByHand(t *testing.T) {
 		t.Errorf("has it after %s", took)
 	}
 	b.must(second.Fence(b.ctx))
-	b.must(second.Release(b.ctx, lock.Line{}))
+	b.must(second.Release(b.ctx, words.Line{}))
 	if l := b.lease(slot); holder(l) != "" || l.Spec.AcquireTime != nil || len(l.OwnerReferences) != 0 {
 		t.Errorf("given up, and the slot is %v, owned by %v", l.Spec, l.OwnerReferences)
 	}

@@ -20,7 +20,9 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/kube"
+	"rebootd.dev/lock"
 	"rebootd.dev/lock/nodelease"
 	"rebootd.dev/test/cluster"
 )
@@ -135,7 +137,7 @@ func at(d time.Duration) *metav1.MicroTime { return new(metav1.NewMicroTime(time
 
 // The library's rules, rule by rule: who is refused, and who takes over.
 func TestNodeLeaseRules(t *testing.T) {
-	nmo, us := new("node-maintenance"), new(nodelease.Holder)
+	nmo, us := new("node-maintenance"), new(words.NodeLeaseHolder)
 	ten := new(int32(600))
 	for name, c := range map[string]struct {
 		have    coordinationv1.LeaseSpec
@@ -151,7 +153,7 @@ func TestNodeLeaseRules(t *testing.T) {
 		"expired, never counted":         {have: coordinationv1.LeaseSpec{HolderIdentity: nmo, RenewTime: at(-time.Hour), LeaseDurationSeconds: ten}, acquiredAnew: true, transitions: 1},
 		"another's, no renewTime":        {have: coordinationv1.LeaseSpec{HolderIdentity: nmo, LeaseDurationSeconds: ten}, acquiredAnew: true, transitions: 1},
 		"another's, no duration":         {have: coordinationv1.LeaseSpec{HolderIdentity: nmo, RenewTime: at(0)}, acquiredAnew: true, transitions: 1},
-		"nobody's, but valid":            {have: coordinationv1.LeaseSpec{RenewTime: at(-time.Minute), LeaseDurationSeconds: ten}, refused: "somebody unknown"},
+		"nobody's, but valid":            {have: coordinationv1.LeaseSpec{RenewTime: at(-time.Minute), LeaseDurationSeconds: ten}, refused: "an unknown holder"},
 		"another's clock a little ahead": {have: coordinationv1.LeaseSpec{HolderIdentity: nmo, RenewTime: at(20 * time.Second), LeaseDurationSeconds: ten}, refused: "node-maintenance"},
 		"another's clock far ahead":      {have: coordinationv1.LeaseSpec{HolderIdentity: nmo, RenewTime: at(time.Hour), LeaseDurationSeconds: ten}, acquiredAnew: true, transitions: 1},
 		"ours, valid":                    {have: coordinationv1.LeaseSpec{HolderIdentity: us, RenewTime: at(-time.Minute), LeaseDurationSeconds: ten, AcquireTime: at(-time.Hour), LeaseTransitions: new(int32(2))}, transitions: 2},
@@ -170,7 +172,7 @@ func TestNodeLeaseRules(t *testing.T) {
 			}
 			b.takes(l)
 			got := b.object()
-			if h := holder(got); h != nodelease.Holder {
+			if h := holder(got); h != words.NodeLeaseHolder {
 				t.Errorf("the holder is %q", h)
 			}
 			if anew := got.Spec.AcquireTime != nil && time.Since(got.Spec.AcquireTime.Time) < time.Minute; anew != c.acquiredAnew {
@@ -185,8 +187,8 @@ func TestNodeLeaseRules(t *testing.T) {
 			// By the library's own rules it is ours now.
 			err := b.peer("NodeHealthCheck-x").RequestLease(b.ctx, b.node, duration)
 			var held medik8s.AlreadyHeldError
-			if !errors.As(err, &held) || !strings.Contains(err.Error(), nodelease.Holder) {
-				t.Errorf("the library's request: %v, want that %s holds it", err, nodelease.Holder)
+			if !errors.As(err, &held) || !strings.Contains(err.Error(), words.NodeLeaseHolder) {
+				t.Errorf("the library's request: %v, want that %s holds it", err, words.NodeLeaseHolder)
 			}
 		})
 	}
@@ -198,7 +200,7 @@ func TestNodeLeaseWithTheLibrary(t *testing.T) {
 	b := newLeaseBed(t)
 	l, nhc := b.lease(nil), b.peer("NodeHealthCheck-x")
 	b.must(nhc.RequestLease(b.ctx, b.node, duration))
-	b.refused(l, "NodeHealthCheck-x has this node by the Lease medik8s-leases/node-"+b.node.Name+" since 20")
+	b.refused(l, "NodeHealthCheck-x holds this node's lease medik8s-leases/node-"+b.node.Name+" since 20")
 	b.must(nhc.InvalidateLease(b.ctx, b.node))
 	if s, err := l.Find(b.ctx); err != nil || s != (nodelease.Status{}) {
 		t.Errorf("what was given up is found to be %+v, %v", s, err)
@@ -312,7 +314,7 @@ func TestAnothersClaimAndAWrongClock(t *testing.T) {
 				l := b.wrong(skew)
 				b.takes(l)
 				b.write(coordinationv1.LeaseSpec{HolderIdentity: new("NodeHealthCheck-x"), RenewTime: at(0), LeaseDurationSeconds: new(int32(660))})
-				if err := l.Renew(b.ctx); !errors.Is(err, nodelease.ErrLost) {
+				if err := l.Renew(b.ctx); !errors.Is(err, lock.ErrLost) {
 					t.Errorf("renewed: %v", err)
 				}
 				b.refused(l, "NodeHealthCheck-x")
@@ -464,7 +466,7 @@ func TestNodeLeaseIsLost(t *testing.T) {
 			o := b.object()
 			o.Spec.HolderIdentity = new("node-maintenance")
 			b.must(b.cr.Update(b.ctx, o))
-		}, "was taken over: node-maintenance has this node"},
+		}, "was taken over: node-maintenance holds this node's lease"},
 		"deleted and taken": {func(b *leaseBed) {
 			b.must(b.cr.Delete(b.ctx, b.object()))
 			b.must(b.peer("NodeHealthCheck-x").RequestLease(b.ctx, b.node, duration))
@@ -475,10 +477,10 @@ func TestNodeLeaseIsLost(t *testing.T) {
 			l := b.lease(nil)
 			b.takes(l)
 			c.happens(b)
-			if err := l.Renew(b.ctx); !errors.Is(err, nodelease.ErrLost) || !strings.Contains(err.Error(), c.says) {
+			if err := l.Renew(b.ctx); !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("renewed: %v, want that it %s", err, c.says)
 			}
-			if err := l.Renew(b.ctx); !errors.Is(err, nodelease.ErrLost) {
+			if err := l.Renew(b.ctx); !errors.Is(err, lock.ErrLost) {
 				t.Errorf("renewed again: %v", err)
 			}
 		})
@@ -553,7 +555,7 @@ func TestNodeMaintenance(t *testing.T) {
 	if o := b.object(); o != nil {
 		t.Errorf("the lease was not given up for the maintenance: %+v", o)
 	}
-	b.refused(l, fmt.Sprintf("NodeMaintenance m-%s since 20", b.node.Name))
+	b.refused(l, fmt.Sprintf("the NodeMaintenance m-%s has this node under maintenance since 20", b.node.Name))
 	b.must(cr.Delete(b.ctx, m))
 	b.takes(l)
 }

@@ -19,7 +19,7 @@ import (
 // begin them anew where they have ended: one list each, few watches, and nothing is
 // missed.
 func TestWatchesThatEnd(t *testing.T) {
-	b := newBed(t)
+	b := newBedAlone(t)
 	p, err := proxy.New(user)
 	b.must(err)
 	t.Cleanup(p.Close)
@@ -44,7 +44,7 @@ func TestWatchesThatEnd(t *testing.T) {
 	defer cancel()
 	kept := make(chan error, 1)
 	go func() { kept <- holder.Keep(ctx, func(string) { open.Add(1) }) }()
-	ch, waiting := b.ask(b.lockBy(through, "waiter", 1), lock.Ask{})
+	ch, waiting := b.ask(b.lockBy(through, "waiter", 1), lock.Claimant{})
 	b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 && open.Load() > 0 })
 	for range 5 { // events
 		b.patch(slot, `{"metadata":{"annotations":{"x":"`+time.Now().String()+`"}}}`)

@@ -8,14 +8,12 @@ package machine
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -133,6 +131,11 @@ func (m *Machine) Stop() {
 	_ = os.RemoveAll(filepath.Dir(m.socket))
 }
 
+// kernelLead is how long a kernel runs before anything can touch a file. Without it a
+// sentinel could seem to be older than the boot: file times are taken from a clock that
+// is behind by up to a tick, and by more on a busy machine.
+const kernelLead = 200 * time.Millisecond
+
 // newBoot writes what the kernel of another boot says.
 func (m *Machine) newBoot() error {
 	b := make([]byte, 16)
@@ -141,7 +144,7 @@ func (m *Machine) newBoot() error {
 	if err := os.WriteFile(filepath.Join(m.Root, "proc/sys/kernel/random/boot_id"), []byte(id+"\n"), 0o644); err != nil {
 		return fmt.Errorf("boot the machine %s: %w", m.Name, err)
 	}
-	stat := fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 9 10\nctxt 1\nbtime %d\nprocesses 1\n", time.Now().Unix())
+	stat := fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 9 10\nctxt 1\nbtime %d\nprocesses 1\n", time.Now().Add(-kernelLead).Unix())
 	if err := os.WriteFile(filepath.Join(m.Root, "proc/stat"), []byte(stat), 0o644); err != nil {
 		return fmt.Errorf("boot the machine %s: %w", m.Name, err)
 	}
@@ -299,85 +302,6 @@ func (m *Machine) Register(ctx context.Context) error {
 		return err
 	}
 	return m.kubelet().Boots(ctx, m.BootID())
-}
-
-// Change has every later start of the daemon be of another binary, with other
-// arguments.
-func (m *Machine) Change(binary string, args ...string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.Binary, m.Args = binary, args
-}
-
-// StartDaemon starts the daemon if it does not run.
-func (m *Machine) StartDaemon() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.down || m.ctx.Err() != nil || m.runs() {
-		return nil
-	}
-	argv := append([]string{
-		m.Binary, "--node-name=" + m.Name, "--kubeconfig=" + m.Kubeconfig, "--namespace=" + cluster.Namespace,
-		"--host-root=" + m.Root, fmt.Sprintf("--metrics-address=127.0.0.1:%d", m.MetricsPort),
-		"--reboot-command=" + m.simreboot + " " + m.socket, "--log-level=debug",
-	}, m.Args...)
-	var err error
-	m.daemon, err = proc.Start(m.LogFile(), nil, argv...)
-	return err
-}
-
-func (m *Machine) runs() bool {
-	if m.daemon == nil {
-		return false
-	}
-	select {
-	case <-m.daemon.Done():
-		return false
-	default:
-		return true
-	}
-}
-
-// Running says whether the daemon runs.
-func (m *Machine) Running() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.runs()
-}
-
-// Daemon is the daemon's process, nil before the first start.
-func (m *Machine) Daemon() *proc.Process {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.daemon
-}
-
-// KillDaemon ends the daemon at once, and nothing else.
-func (m *Machine) KillDaemon() {
-	if d := m.Daemon(); d != nil {
-		d.Kill()
-	}
-}
-
-// StopDaemon sends SIGTERM and returns the exit status and how long that took.
-func (m *Machine) StopDaemon() (status int, took time.Duration) {
-	d := m.Daemon()
-	began := time.Now()
-	d.Signal(syscall.SIGTERM)
-	<-d.Done()
-	return d.ExitCode(), time.Since(began)
-}
-
-// LogFile is the daemon's log, of all its starts.
-func (m *Machine) LogFile() string { return filepath.Join(m.Dir, "rebootd.log") }
-
-// Log is what the daemon has logged, of all its starts.
-func (m *Machine) Log() string {
-	data, err := os.ReadFile(m.LogFile())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err.Error()
-	}
-	return string(data)
 }
 
 // Touch makes the sentinel, with a reason for people.

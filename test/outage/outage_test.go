@@ -4,7 +4,6 @@ package outage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 	"rebootd.dev/test/machine"
 )
 
@@ -25,15 +25,10 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: the API server of", cluster.KubeconfigVariable, "is not ours to take away")
 		return
 	}
-	c, err := cluster.Start(context.Background(), cluster.Options{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	shared = c
-	code := m.Run()
-	c.Stop()
-	os.Exit(code)
+	kit.Main(m, cluster.Options{Own: true}, func(_ context.Context, c *cluster.Cluster) error {
+		shared = c
+		return nil
+	})
 }
 
 // The API server goes away in each phase and comes back: the daemon neither ends
@@ -41,14 +36,8 @@ func TestMain(m *testing.M) {
 func TestAPIServerAwayInEveryPhase(t *testing.T) {
 	for i, phase := range []string{"", "Queued", "Draining", "Rebooting", "Verifying"} {
 		t.Run("phase "+phase, func(t *testing.T) {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
-			defer cancel()
-			must := func(err error) {
-				t.Helper()
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
+			b := kit.New(t, shared, "out", 2*time.Minute)
+			ctx, must := b.Ctx, b.Must
 			name := fmt.Sprintf("out-%d", i)
 			m, err := machine.New(ctx, machine.Options{
 				Cluster: shared, Name: name, Dir: t.TempDir(), Boot: time.Second, Args: []string{"--lock-name=" + name},
@@ -69,7 +58,7 @@ func TestAPIServerAwayInEveryPhase(t *testing.T) {
 			}
 			must(m.StartDaemon())
 			if phase == "" {
-				wait(t, ctx, "the daemon is ready", func() bool { return get(m, "/readyz") == http.StatusOK })
+				b.Eventually("the daemon is ready", func() bool { return get(m, "/readyz") == http.StatusOK })
 			} else {
 				must(m.Touch("x"))
 				_, err := shared.WaitNode(ctx, name, "phase "+phase, func(n *corev1.Node) bool {
@@ -83,7 +72,7 @@ func TestAPIServerAwayInEveryPhase(t *testing.T) {
 				must(m.Touch("x"))
 			}
 			if phase != "Rebooting" { // where the machine itself goes down meanwhile
-				wait(t, ctx, "the daemon says so", func() bool { return strings.Contains(m.Log(), "APIUnreachable") })
+				b.Eventually("the daemon says so", func() bool { return strings.Contains(m.Log(), "APIUnreachable") })
 				if m.Daemon().PID() != pid || !m.Running() {
 					t.Error("the daemon has ended")
 				}
@@ -106,8 +95,8 @@ func TestAPIServerAwayInEveryPhase(t *testing.T) {
 // The API server is away when the daemon starts: it lives, is healthy, not ready,
 // and stops at once when told to.
 func TestStartWithoutAPIServer(t *testing.T) {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("the test's time limit has passed"))
-	defer cancel()
+	b := kit.New(t, shared, "alone", time.Minute)
+	ctx := b.Ctx
 	m, err := machine.New(ctx, machine.Options{Cluster: shared, Name: "alone", Dir: t.TempDir(), Args: []string{"--lock-name=alone"}})
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +108,7 @@ func TestStartWithoutAPIServer(t *testing.T) {
 	if err := m.StartDaemon(); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, ctx, "the daemon says so", func() bool { return strings.Contains(m.Log(), "APIUnreachable") })
+	b.Eventually("the daemon says so", func() bool { return strings.Contains(m.Log(), "APIUnreachable") })
 	if s := get(m, "/healthz"); s != http.StatusOK {
 		t.Errorf("/healthz answers %d", s)
 	}
@@ -141,17 +130,4 @@ func get(m *machine.Machine, path string) int {
 	}
 	resp.Body.Close()
 	return resp.StatusCode
-}
-
-func wait(t *testing.T, ctx context.Context, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited until %s: %v", what, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
 }

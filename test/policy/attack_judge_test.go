@@ -15,7 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
 )
 
@@ -130,7 +132,7 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 		if h := text(at(now, "spec", "holderIdentity")); h != "" && h != s.own {
 			out = append(out, "is held by another")
 		}
-		for _, k := range []string{lock.ReleasedByAnnotation, lock.HolderUIDAnnotation} {
+		for _, k := range []string{api.ReleasedByAnnotation, api.HolderUIDAnnotation} {
 			v, is := at(now, "metadata", "annotations", k).(string)
 			if is && v != s.own && v != s.ownUID && !same(at(was, "metadata", "annotations", k), v) {
 				out = append(out, "says of another node: "+k)
@@ -248,14 +250,14 @@ func (s *scene) look(on, what string) {
 	case zone:
 		if now == nil || !same(now, t.was) {
 			if !known {
-				s.heir(on, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID), Zone: "zone=b"}, t.lock)
+				s.heir(on, what, t.lockName, now, lock.Claimant{UID: types.UID(s.thatUID), Zone: "zone=b"}, t.lock)
 			}
 			s.fresh(on)
 		}
 	case free, ours:
 		if now == nil || !same(now, t.was) {
 			if !known {
-				s.heir(on, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID)}, nil)
+				s.heir(on, what, t.lockName, now, lock.Claimant{UID: types.UID(s.thatUID)}, nil)
 			}
 			s.fresh(on)
 		}
@@ -351,7 +353,7 @@ func (s *scene) lookAtMade(what string) {
 	for _, b := range s.wrong(absent, t.was, now) {
 		s.book.found(absent+": "+b, what)
 	}
-	s.heir(absent, what, t.lockName, now, lock.Ask{UID: types.UID(s.thatUID)}, nil)
+	s.heir(absent, what, t.lockName, now, lock.Claimant{UID: types.UID(s.thatUID)}, nil)
 	s.fresh(absent)
 }
 
@@ -361,7 +363,7 @@ const inheritIn = 12 * time.Second
 // heir has the next holder take a slot, keep it for a while, renew it and give it up:
 // whatever was left on it does not hinder it. Who has it before gives it up first, or
 // people clear it.
-func (s *scene) heir(on, what, name string, now map[string]any, ask lock.Ask, before *lock.Lock) {
+func (s *scene) heir(on, what, name string, now map[string]any, ask lock.Claimant, before *lease.Lock) {
 	s.heirs.Add(1)
 	s.waiting <- struct{}{}
 	go func() {
@@ -377,13 +379,13 @@ func (s *scene) heir(on, what, name string, now map[string]any, ask lock.Ask, be
 	}()
 }
 
-func (s *scene) inherit(ctx context.Context, name string, now map[string]any, ask lock.Ask, before *lock.Lock) error {
+func (s *scene) inherit(ctx context.Context, name string, now map[string]any, ask lock.Claimant, before *lease.Lock) error {
 	if before != nil {
-		if err := before.Release(ctx, lock.Line{}); err != nil {
+		if err := before.Release(ctx, api.Line{}); err != nil {
 			return fmt.Errorf("the one before gives it up: %w", err)
 		}
 	} else if text(at(now, "spec", "holderIdentity")) != "" {
-		if schema := text(at(now, "metadata", "annotations", lock.SchemaAnnotation)); schema != "" && schema != "1" {
+		if schema := text(at(now, "metadata", "annotations", api.LeaseSchemaAnnotation)); schema != "" && schema != "1" {
 			return nil // is a newer version's for everybody, until people delete it
 		}
 		_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Patch(ctx, name+"-0", types.MergePatchType, []byte(`{"spec":{"holderIdentity":null}}`), metav1.PatchOptions{FieldManager: "person"})
@@ -391,7 +393,7 @@ func (s *scene) inherit(ctx context.Context, name string, now map[string]any, as
 			return fmt.Errorf("people clear it: %w", err)
 		}
 	}
-	l, err := lock.New(lock.Config{API: s.api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: s.that, Duration: time.Minute, DeletedGrace: 500 * time.Millisecond})
+	l, err := lease.New(lease.Config{API: s.api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: s.that, Duration: time.Minute, DeletedGrace: 500 * time.Millisecond})
 	if err != nil {
 		return err
 	}
@@ -403,7 +405,7 @@ func (s *scene) inherit(ctx context.Context, name string, now map[string]any, as
 	if err := l.Fence(ctx); err != nil {
 		return fmt.Errorf("cannot renew it: %w", err)
 	}
-	if err := l.Release(ctx, lock.Line{}); err != nil {
+	if err := l.Release(ctx, api.Line{}); err != nil {
 		return fmt.Errorf("cannot give it up: %w", err)
 	}
 	got, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(ctx, name+"-0", metav1.GetOptions{})

@@ -14,8 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
 )
 
@@ -41,7 +43,7 @@ type target struct {
 	path     string
 	was      map[string]any // as it was last seen
 	lockName string
-	lock     *lock.Lock // its holder's
+	lock     *lease.Lock // its holder's
 }
 
 const (
@@ -130,23 +132,23 @@ func (s *scene) fresh(on string) {
 	s.Helper()
 	s.made++
 	name := fmt.Sprintf("%s-%d", s.ns, s.made)
-	lease := func(on, suffix string, l *lock.Lock) {
+	lease := func(on, suffix string, l *lease.Lock) {
 		path := leasePath(cluster.Namespace, name+suffix)
 		s.targets[on] = &target{path: path, was: s.get(path, ""), lockName: name, lock: l}
 	}
 	switch on {
 	case held, heldControl, zone:
-		l := s.hold(name, s.that, lock.Ask{UID: types.UID(s.thatUID), Zone: "zone=a", ControlPlane: true})
+		l := s.hold(name, s.that, lock.Claimant{UID: types.UID(s.thatUID), Zone: "zone=a", ControlPlane: true})
 		lease(held, "-0", l)
 		lease(heldControl, "-control-plane", l)
 		lease(zone, "-zone", l)
 	case ours, oursControl:
-		l := s.hold(name, s.own, lock.Ask{UID: types.UID(s.ownUID), ControlPlane: true})
+		l := s.hold(name, s.own, lock.Claimant{UID: types.UID(s.ownUID), ControlPlane: true})
 		lease(ours, "-0", l)
 		lease(oursControl, "-control-plane", l)
 	case free:
-		l := s.hold(name, s.that, lock.Ask{UID: types.UID(s.thatUID)})
-		s.must(l.Release(s.ctx, lock.Line{}))
+		l := s.hold(name, s.that, lock.Claimant{UID: types.UID(s.thatUID)})
+		s.must(l.Release(s.ctx, words.Line{}))
 		lease(free, "-0", nil)
 	case absent:
 		path := leasePath(cluster.Namespace, name+"-0")
@@ -157,18 +159,18 @@ func (s *scene) fresh(on string) {
 }
 
 // lockOf is a lock as a node sees it that nobody attacks.
-func (s *scene) lockOf(name, node string) *lock.Lock {
+func (s *scene) lockOf(name, node string) *lease.Lock {
 	s.Helper()
-	l, err := lock.New(lock.Config{API: s.api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: node, Duration: time.Minute, DeletedGrace: 500 * time.Millisecond})
+	l, err := lease.New(lease.Config{API: s.api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: node, Duration: time.Minute, DeletedGrace: 500 * time.Millisecond})
 	s.must(err)
 	return l
 }
 
 // hold has a node hold a slot that was kept for it, so that it need not wait.
-func (s *scene) hold(name, node string, ask lock.Ask) *lock.Lock {
+func (s *scene) hold(name, node string, ask lock.Claimant) *lease.Lock {
 	s.Helper()
 	_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Patch(s.ctx, name+"-0", types.ApplyPatchType,
-		fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":%q,"annotations":{%q:%q}}}`, name+"-0", lock.NextAnnotation, node), metav1.PatchOptions{FieldManager: "person"})
+		fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":%q,"annotations":{%q:%q}}}`, name+"-0", words.NextAnnotation, node), metav1.PatchOptions{FieldManager: "person"})
 	s.must(err)
 	l := s.lockOf(name, node)
 	_, err = l.Acquire(s.ctx, ask, func(lock.Waiting) {})

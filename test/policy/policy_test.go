@@ -4,9 +4,7 @@ package policy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -21,45 +19,31 @@ import (
 	"k8s.io/client-go/rest"
 
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/kit"
 )
 
 var shared *cluster.Cluster
 
+// The daemon's DaemonSet would have a pod on every node of a control plane that others
+// share.
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	// Some distributions have this plugin on: who changes an object's owner must be
-	// allowed to delete it.
-	plugin := map[string][]string{"kube-apiserver": {"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"}}
-	c, err := cluster.Start(ctx, cluster.Options{Args: plugin})
-	if err != nil {
-		return 1, err
-	}
-	defer c.Stop()
-	shared = c
-	kubectl, err := c.Kubectl()
-	if err != nil {
-		return 1, err
-	}
-	if err := c.AddNamespace(ctx, cluster.NodeLeases); err != nil {
-		return 1, err
-	}
-	for _, dir := range []string{"base", "medik8s"} { // as the README says
-		path := filepath.Join(root(), "deploy", dir)
-		if out, err := exec.CommandContext(ctx, kubectl, "--kubeconfig", c.Kubeconfig, "apply", "-k", path).CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("apply the manifests of %s: %w\n%s", path, err, out)
+	kit.Main(m, cluster.Options{Own: true}, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = c
+		kubectl, err := c.Kubectl()
+		if err != nil {
+			return err
 		}
-	}
-	return m.Run(), nil
+		if err := c.AddNamespace(ctx, cluster.NodeLeases); err != nil {
+			return err
+		}
+		for _, dir := range []string{"base", "medik8s"} { // as the README says
+			path := filepath.Join(root(), "deploy", dir)
+			if out, err := exec.CommandContext(ctx, kubectl, "--kubeconfig", c.Kubeconfig, "apply", "-k", path).CombinedOutput(); err != nil {
+				return fmt.Errorf("apply the manifests of %s: %w\n%s", path, err, out)
+			}
+		}
+		return nil
+	})
 }
 
 // root is the project's directory.
@@ -67,7 +51,7 @@ func root() string { return filepath.Dir(cluster.SourceDir()) }
 
 // bed is two nodes, each with the DaemonSet's pod and another.
 type bed struct {
-	*testing.T
+	*kit.Bed
 	ctx       context.Context
 	ns        string
 	own, that string // nodes
@@ -75,9 +59,10 @@ type bed struct {
 }
 
 func newBed(t *testing.T, prefix string) *bed {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time limit has passed"))
-	t.Cleanup(cancel)
-	b := &bed{T: t, ctx: ctx, ns: prefix, own: prefix + "-own", that: prefix + "-that"}
+	t.Helper()
+	k := kit.New(t, shared, prefix, 2*time.Minute)
+	ctx := k.Ctx
+	b := &bed{Bed: k, ctx: ctx, ns: prefix, own: prefix + "-own", that: prefix + "-that"}
 	b.must(shared.AddNamespace(ctx, b.ns))
 	for _, n := range []string{b.own, b.that} {
 		b.must(shared.AddNode(ctx, n))
@@ -104,9 +89,7 @@ func newBed(t *testing.T, prefix string) *bed {
 
 func (b *bed) must(err error) {
 	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
+	b.Must(err)
 }
 
 // daemonPod waits for the DaemonSet's pod on a node.

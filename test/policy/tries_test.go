@@ -131,12 +131,12 @@ var tries = []try{
 	{"write the record on its node", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x"}}}`, "status")},
 	{"write the report on its node", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/report":"x"}}}`, "status")},
 	{"cordon its node", true, patchNode("own", strategic, `{"spec":{"unschedulable":true}}`)},
-	{"uncordon its node, whoever has cordoned it", true, patchNode("own", strategic, `{"spec":{"unschedulable":null}}`)},
+	{"uncordon its node, whoever cordoned it", true, patchNode("own", strategic, `{"spec":{"unschedulable":null}}`)},
 	{"protect its node from autoscalers", true, patchNode("own", strategic, `{"metadata":{"annotations":{"karpenter.sh/do-not-disrupt":"true"}}}`)},
-	{"set a condition of its own on its node", true, patchNode("own", strategic, condition("RebootRequired", "True", "Queued"), "status")},
-	{"tell of the maintenance of its node", true, patchNode("own", strategic, condition("DrainInProgress", "True", "Rebootd"), "status")},
-	{"remove what it has told", true, patchNode("own", strategic, `{"status":{"conditions":[{"$patch":"delete","type":"DrainInProgress"}]}}`, "status")},
-	{"change what another has told of its node's maintenance", false, func(b *bed, c *kubernetes.Clientset) error {
+	{"set one of its own conditions on its node", true, patchNode("own", strategic, condition("RebootRequired", "True", "Queued"), "status")},
+	{"set the maintenance conditions of its node", true, patchNode("own", strategic, condition("DrainInProgress", "True", "Rebootd"), "status")},
+	{"remove the maintenance conditions that it has set", true, patchNode("own", strategic, `{"status":{"conditions":[{"$patch":"delete","type":"DrainInProgress"}]}}`, "status")},
+	{"change a maintenance condition of its node that another program has set", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.StrategicMergePatchType, []byte(condition("Drained", "True", "Ada")), metav1.PatchOptions{}, "status")
 		b.must(err)
 		return patchNode("own", strategic, condition("Drained", "False", "Rebootd"), "status")(b, c)
@@ -146,24 +146,24 @@ var tries = []try{
 		b.must(err)
 		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":null}}}`)(b, c)
 	}},
-	{"ask for a reboot", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`)},
+	{"request a reboot", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`)},
 	{"remove a hold", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`), metav1.PatchOptions{})
 		b.must(err)
 		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`)(b, c)
 	}},
-	{"come first by its own word", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/priority":"9"}}}`)},
+	{"raise the priority of its node", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/priority":"9"}}}`)},
 	{"set any other annotation on its node", false, patchNode("own", merge, `{"metadata":{"annotations":{"example.com/x":"y"}}}`)},
 	{"label its node", false, patchNode("own", merge, `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`)},
 	{"taint its node", false, patchNode("own", merge, `{"spec":{"taints":[{"key":"x","effect":"NoExecute"}]}}`)},
-	{"taint its node as if by a cordon, with more effect", false, patchNode("own", merge, `{"spec":{"taints":[{"key":"node.kubernetes.io/unschedulable","effect":"NoExecute"}]}}`)},
-	{"give its node a provider's ID", false, patchNode("own", merge, `{"spec":{"providerID":"x://y"}}`)},
+	{"taint its node like a cordon, but with a stronger effect", false, patchNode("own", merge, `{"spec":{"taints":[{"key":"node.kubernetes.io/unschedulable","effect":"NoExecute"}]}}`)},
+	{"set the provider ID of its node", false, patchNode("own", merge, `{"spec":{"providerID":"x://y"}}`)},
 	{"give its node a finalizer", false, patchNode("own", merge, `{"metadata":{"finalizers":["example.com/x"]}}`)},
-	{"say how its node is", false, patchNode("own", strategic, condition("Ready", "False", "x"), "status")},
-	{"say that its node has booted", false, patchNode("own", merge, `{"status":{"nodeInfo":{"bootID":"x"}}}`, "status")},
-	{"say that its node has more memory", false, patchNode("own", merge, `{"status":{"capacity":{"memory":"1Ti"}}}`, "status")},
-	{"say that its node has another runtime", false, patchNode("own", merge, `{"status":{"runtimeHandlers":[{"name":"x"}]}}`, "status")},
-	{"say that its node can do what it cannot", false, patchNode("own", merge, `{"status":{"features":{"supplementalGroupsPolicy":true}}}`, "status")},
+	{"set the condition Ready of its node", false, patchNode("own", strategic, condition("Ready", "False", "x"), "status")},
+	{"claim that its node has booted", false, patchNode("own", merge, `{"status":{"nodeInfo":{"bootID":"x"}}}`, "status")},
+	{"claim that its node has more memory", false, patchNode("own", merge, `{"status":{"capacity":{"memory":"1Ti"}}}`, "status")},
+	{"claim that its node has another runtime", false, patchNode("own", merge, `{"status":{"runtimeHandlers":[{"name":"x"}]}}`, "status")},
+	{"claim a feature that its node does not have", false, patchNode("own", merge, `{"status":{"features":{"supplementalGroupsPolicy":true}}}`, "status")},
 	{"write anything on another node", false, patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x"}}}`)},
 	{"write the status of another node", false, patchNode("that", strategic, condition("RebootRequired", "True", "Queued"), "status")},
 	{"cordon another node", false, patchNode("that", strategic, `{"spec":{"unschedulable":true}}`)},
@@ -171,32 +171,32 @@ var tries = []try{
 		return c.CoreV1().Nodes().Delete(b.ctx, b.own, metav1.DeleteOptions{})
 	}},
 
-	{"take a slot that is free", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, false)},
-	{"give up its slot", true, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/next":"THAT"}},"spec":{"holderIdentity":null}}`, false)},
-	{"have its slot go with its node", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "OWNUID")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
-	{"have a slot go with something else", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "nowhere")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
+	{"take a free slot", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, false)},
+	{"release its slot", true, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/next":"THAT"}},"spec":{"holderIdentity":null}}`, false)},
+	{"make its node the owner of its slot", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "OWNUID")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
+	{"make something else the owner of a slot", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "nowhere")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
 	{"give a free slot an owner", false, onLease(`"spec":{}`, merge, `{"metadata":{"ownerReferences":[`+owner("OWN", "OWNUID")+`]}}`, false)},
 	{"give a free slot a finalizer", false, onLease(`"spec":{}`, merge, `{"metadata":{"finalizers":["example.com/x"]}}`, false)},
 	{"label a free slot", false, onLease(`"spec":{}`, merge, `{"metadata":{"labels":{"x":"y"}}}`, false)},
-	{"say of a free slot since when it is held", false, onLease(`"spec":{}`, merge, `{"spec":{"acquireTime":"LONGAGO"}}`, false)},
-	{"say of a free slot that a newer version has written it", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/schema":"9"}}}`, false)},
-	{"claim what the next holder of a free slot says, so that nobody can take it", false, onLease(`"spec":{}`, merge, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:holderIdentity":{}}}}]}}`, false)},
-	{"claim an annotation of the next holder of a free slot", false, onLease(`"spec":{}`, merge, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:annotations":{"f:rebootd.dev/holder-uid":{}}}}}]}}`, false)},
-	{"leave such a claim on the slot that it gives up", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:renewTime":{}}}}]},"spec":{"holderIdentity":null}}`, false)},
-	{"say of its slot that a newer version has written it", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/schema":"9"}}}`, false)},
-	{"say that another has given up a slot", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/released-by":"THAT"}}}`, false)},
-	{"change what else a Lease says", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"spec":{"leaseTransitions":7}}`, false)},
-	{"take the slot of one of which nothing was heard for long", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, true)},
-	{"take a slot in another's name", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"THAT"}`, false)},
-	{"take a slot from a holder that lives", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, true)},
-	{"take a slot from a holder that lives, having made it look old", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, `{"spec":{"renewTime":"LONGAGO"}}`, false)},
-	{"take the slot of one of which nothing was heard, by a patch whose time is its own", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":"OWN"}}`, false)},
-	{"take a slot from a holder that lives, having forged the time of an apply", false, func(b *bed, c *kubernetes.Clientset) error {
+	{"set the time since when a free slot is held", false, onLease(`"spec":{}`, merge, `{"spec":{"acquireTime":"LONGAGO"}}`, false)},
+	{"mark a free slot as written by a newer version", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/schema":"9"}}}`, false)},
+	{"own fields that the next holder of a free slot must set, so that nobody can take it", false, onLease(`"spec":{}`, merge, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:holderIdentity":{}}}}]}}`, false)},
+	{"own an annotation that the next holder of a free slot must set", false, onLease(`"spec":{}`, merge, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:annotations":{"f:rebootd.dev/holder-uid":{}}}}}]}}`, false)},
+	{"keep owning such a field on the slot that it releases", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:renewTime":{}}}}]},"spec":{"holderIdentity":null}}`, false)},
+	{"mark its slot as written by a newer version", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/schema":"9"}}}`, false)},
+	{"claim that another node has released a slot", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/released-by":"THAT"}}}`, false)},
+	{"change any other field of a Lease", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"spec":{"leaseTransitions":7}}`, false)},
+	{"take the slot of a node that has been silent for long", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, true)},
+	{"take a slot in another node's name", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"THAT"}`, false)},
+	{"take a slot from a holder that is alive", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, true)},
+	{"take a slot from a holder that is alive, after making it look old", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, `{"spec":{"renewTime":"LONGAGO"}}`, false)},
+	{"take the slot of a silent node by a patch with its own time", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":"OWN"}}`, false)},
+	{"take a slot from a holder that is alive, after forging the time of an apply", false, func(b *bed, c *kubernetes.Clientset) error {
 		forged := fmt.Sprintf(`{"metadata":{"managedFields":[{"manager":"rebootd/x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":%q,"fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:holderIdentity":{},"f:renewTime":{}}}}]},"spec":{"holderIdentity":"OWN"}}`,
 			time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 		return onLease(`"spec":{"holderIdentity":"THAT","renewTime":"RECENTLY"}`, merge, forged, false)(b, c)
 	}},
-	{"take a slot from a holder that lives, having labelled it, as if by an apply", false, func(b *bed, c *kubernetes.Clientset) error {
+	{"take a slot from a holder that is alive, after labelling it, as if by an apply", false, func(b *bed, c *kubernetes.Clientset) error {
 		leases := c.CoordinationV1().Leases(cluster.Namespace)
 		name := b.slot(b.that)
 		if _, err := leases.Patch(b.ctx, name, types.MergePatchType, []byte(`{"metadata":{"labels":{"x":"y"}}}`), metav1.PatchOptions{FieldManager: "x"}); !apierrors.IsForbidden(err) {
@@ -207,22 +207,22 @@ var tries = []try{
 		_, err := leases.Patch(b.ctx, name, types.MergePatchType, []byte(forged), metav1.PatchOptions{FieldManager: "x"})
 		return err
 	}},
-	{"claim the times of another's slot, so that it cannot be renewed", false, func(b *bed, c *kubernetes.Clientset) error {
+	{"own the times of another node's slot, so that it cannot be renewed", false, func(b *bed, c *kubernetes.Clientset) error {
 		claim := `{"metadata":{"managedFields":[{"manager":"x","operation":"Apply","apiVersion":"coordination.k8s.io/v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:renewTime":{}}}}]}}`
 		_, err := c.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, b.slot(b.that), types.MergePatchType, []byte(claim), metav1.PatchOptions{FieldManager: "x"})
 		return err
 	}},
-	{"give another's slot an owner that does not exist, so that it is deleted", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"ownerReferences":[`+owner("gone", "nowhere")+`]}}`, false)},
-	{"give another's slot a finalizer", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"finalizers":["example.com/x"]}}`, false)},
-	{"label another's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"labels":{"x":"y"}}}`, false)},
-	{"clear another's slot", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":null}}`, false)},
-	{"pause the cluster by another's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
+	{"give another node's slot an owner that does not exist, so that it is deleted", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"ownerReferences":[`+owner("gone", "nowhere")+`]}}`, false)},
+	{"give another node's slot a finalizer", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"finalizers":["example.com/x"]}}`, false)},
+	{"label another node's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"labels":{"x":"y"}}}`, false)},
+	{"clear another node's slot", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":null}}`, false)},
+	{"pause the cluster by another node's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
 	{"pause the cluster", false, onLease(`"spec":{"leaseDurationSeconds":1}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
 	{"write Leases of another namespace", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := c.CoordinationV1().Leases("kube-node-lease").Patch(b.ctx, b.that, types.MergePatchType, []byte(`{"spec":{"renewTime":null}}`), metav1.PatchOptions{})
 		return err
 	}},
-	{"delete another's slot", false, func(b *bed, c *kubernetes.Clientset) error {
+	{"delete another node's slot", false, func(b *bed, c *kubernetes.Clientset) error {
 		return c.CoordinationV1().Leases(cluster.Namespace).Delete(b.ctx, b.slot(b.that), metav1.DeleteOptions{})
 	}},
 	{"delete its own slot", false, func(b *bed, c *kubernetes.Clientset) error {
@@ -249,11 +249,11 @@ var tries = []try{
 		_, err := c.CoreV1().ConfigMaps("").List(b.ctx, metav1.ListOptions{})
 		return err
 	}},
-	{"make Events", true, func(b *bed, c *kubernetes.Clientset) error {
+	{"create Events", true, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := c.CoreV1().Events("default").Create(b.ctx, &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: b.ns}, InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: b.that}}, metav1.CreateOptions{})
 		return err
 	}},
-	{"make a pod", false, func(b *bed, c *kubernetes.Clientset) error {
+	{"create a pod", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := c.CoreV1().Pods(b.ns).Create(b.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Spec: cluster.PodSpec()}, metav1.CreateOptions{})
 		return err
 	}},
@@ -329,7 +329,7 @@ func TestSecurityIsTrue(t *testing.T) {
 		return
 	}
 	if os.Getenv("REWRITE") == "" {
-		t.Fatal("docs/security.md does not say what was tried; REWRITE=1 writes it anew")
+		t.Fatal("docs/security.md does not list what was tried; REWRITE=1 rewrites it")
 	}
 	if err := os.WriteFile(path, []byte(block.ReplaceAllLiteralString(string(data), want)), 0o644); err != nil {
 		t.Fatal(err)
@@ -367,7 +367,7 @@ func TestTokenOfNoNode(t *testing.T) {
 	c := b.client(b.token(nil), nil)
 	for _, try := range tries {
 		switch try.what {
-		case "read every node and every pod", "make Events":
+		case "read every node and every pod", "create Events":
 		default:
 			try.allow = false
 		}

@@ -19,7 +19,7 @@ func TestChecksAfterBoot(t *testing.T) {
 		b.shell(m, "touch /run/reboot-needed")
 		b.reason(m, "Unhealthy", "units have failed: broken.service")
 		b.exec(m, "systemctl", "reset-failed")
-		b.status(m, `the check "cat /var/lib/disk-is-mounted": exit status 1: cat: /var/lib/disk-is-mounted: No such file or directory`)
+		b.status(m, `health check "cat /var/lib/disk-is-mounted": exit status 1: cat: /var/lib/disk-is-mounted: No such file or directory`)
 		if n := b.node(m, "there", func(*corev1.Node) bool { return true }); !n.Spec.Unschedulable || phaseOf(n) != "Halted" {
 			t.Errorf("unhealthy, the node is cordoned %t, in phase %s", n.Spec.Unschedulable, phaseOf(n))
 		}

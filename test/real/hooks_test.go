@@ -47,3 +47,37 @@ func TestHooks(t *testing.T) {
 		}
 	})
 }
+
+// The daemon is killed while a hook runs, which the unit leaves running. It runs to its
+// end, although it prints; the next start waits for it before it runs it again.
+func TestHookOutlivesTheDaemon(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 4*time.Minute, func(b *bed) {
+		m := b.machine()
+		b.must(m.Write("/etc/rebootd/pre-drain.d/10-slow", `#!/bin/sh
+[ $1 = do ] || exit 0
+echo begins; echo begins >>/srv/hooks
+until [ -e /run/go ]; do sleep 0.2; done
+echo ends; echo ends >>/srv/hooks
+`, 0o755))
+		b.must(m.Write("/etc/systemd/system/rebootd.service.d/hooks.conf", "[Service]\nReadWritePaths=/srv\n", 0o644))
+		b.shell(m, "systemctl daemon-reload; systemctl restart rebootd; touch /run/reboot-needed")
+		hooks := func() string { return b.shell(m, "cat /srv/hooks 2>/dev/null || true") }
+		b.eventually("the hook runs", func() bool { return hooks() == "begins" })
+		b.exec(m, "systemctl", "kill", "--kill-whom=main", "-s", "KILL", "rebootd")
+		b.eventually("the next start waits for the hook", func() bool {
+			return strings.Contains(b.exec(m, "journalctl", "-u", "rebootd", "-o", "cat"), "the hook pre-drain.d/10-slow do, which an earlier run of the daemon started, is still running")
+		})
+		if got := hooks(); got != "begins" {
+			t.Errorf("before it has ended:\n%s", got)
+		}
+		b.shell(m, "touch /run/go")
+		b.rebooted(m, 1)
+		if got := hooks(); got != "begins\nends\nbegins\nends" {
+			t.Errorf("the hook ran so:\n%s", got)
+		}
+		if log := b.exec(m, "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat"); strings.Count(log, "ends") < 2 {
+			t.Errorf("what it printed is not in the journal:\n%s", log)
+		}
+	})
+}

@@ -247,7 +247,7 @@ func (b *bed) daemonPod(m *machine) (pod *corev1.Pod) {
 // workload runs a pod on the machine that has to be drained.
 func (b *bed) workload(m *machine) {
 	b.Helper()
-	b.must(shared.AddNamespace(b.ctx, b.prefix))
+	b.Namespace(b.prefix)
 	_, err := shared.Client.CoreV1().Pods(b.prefix).Create(b.ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Spec: corev1.PodSpec{

@@ -5,9 +5,7 @@ package real
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,12 +15,12 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/host"
+	"rebootd.dev/test/kit"
 )
 
 var (
@@ -30,21 +28,14 @@ var (
 	deb    string // the package
 )
 
+// On a control plane of their own, machines have what the README says and nothing that
+// other tests grant.
 func TestMain(m *testing.M) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
-	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err == nil {
+	kit.Main(m, cluster.Options{Own: true}, func(_ context.Context, c *cluster.Cluster) (err error) {
+		shared = c
 		deb, err = debianPackage()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	shared = c
-	code := m.Run()
-	c.Stop()
-	os.Exit(code)
+		return err
+	})
 }
 
 // debianPackage makes the package as people make it.
@@ -62,11 +53,9 @@ func debianPackage() (string, error) {
 	return found[0], nil
 }
 
-var serial atomic.Int64
-
 // bed is what one test has for itself: a lock, and machines.
 type bed struct {
-	*testing.T
+	*kit.Bed
 	ctx      context.Context
 	suite    string
 	lock     string
@@ -85,10 +74,9 @@ func onEvery(t *testing.T, limit time.Duration, test func(b *bed)) {
 }
 
 func newBed(t *testing.T, suite string, limit time.Duration) *bed {
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	t.Cleanup(cancel)
-	n := serial.Add(1)
-	return &bed{T: t, ctx: ctx, suite: suite, lock: fmt.Sprintf("real%d", n), prefix: fmt.Sprintf("r%d", n)}
+	t.Helper()
+	b := kit.New(t, shared, "r", limit)
+	return &bed{Bed: b, ctx: b.Ctx, suite: suite, lock: b.Name, prefix: b.Name}
 }
 
 // machine is a machine with a real systemd and, in place of a kubelet, one that says
@@ -169,9 +157,7 @@ func (b *bed) configure(m *machine, settings ...string) {
 
 func (b *bed) must(err error) {
 	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
+	b.Must(err)
 }
 
 func (b *bed) exec(m *machine, argv ...string) string {
@@ -189,28 +175,18 @@ func (b *bed) shell(m *machine, command string) string {
 // pod runs a pod that nobody makes anew on the machine.
 func (b *bed) pod(m *machine) {
 	b.Helper()
-	b.must(shared.AddNamespace(b.ctx, b.prefix))
-	t := cluster.Template("app", map[string]string{"term-seconds": "0"})
-	t.Name, t.Spec.NodeName = m.Name, m.Name
-	_, err := shared.Client.CoreV1().Pods(b.prefix).Create(b.ctx, &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}, metav1.CreateOptions{})
-	b.must(err)
-	b.must(shared.WaitPods(b.ctx, b.prefix, m.Name+" is Ready", func(pods map[string]*corev1.Pod) bool {
-		return pods[m.Name] != nil && cluster.PodReady(pods[m.Name])
-	}))
+	b.Pod(b.prefix, m.Name, m.Name)
 }
 
 // patch changes the machine's Node as a person would.
 func (b *bed) patch(m *machine, patch string) {
 	b.Helper()
-	_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, m.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "person"})
-	b.must(err)
+	b.PatchNode(m.Name, patch)
 }
 
 func (b *bed) node(m *machine, what string, ok func(*corev1.Node) bool) *corev1.Node {
 	b.Helper()
-	n, err := shared.WaitNode(b.ctx, m.Name, what, ok)
-	b.must(err)
-	return n
+	return b.Node(m.Name, what, ok)
 }
 
 func (b *bed) phase(m *machine, phase string) {
@@ -218,11 +194,7 @@ func (b *bed) phase(m *machine, phase string) {
 	b.node(m, "in phase "+phase, func(n *corev1.Node) bool { return phaseOf(n) == phase })
 }
 
-func phaseOf(n *corev1.Node) string {
-	var r struct{ Phase string }
-	_ = json.Unmarshal([]byte(n.Annotations["rebootd.dev/operation"]), &r)
-	return r.Phase
-}
+func phaseOf(n *corev1.Node) string { return kit.RecordOf(n).Phase }
 
 // reason waits until the Node's condition has a reason and a message with these words.
 func (b *bed) reason(m *machine, reason, words string) {
@@ -233,14 +205,7 @@ func (b *bed) reason(m *machine, reason, words string) {
 	})
 }
 
-func condition(n *corev1.Node) corev1.NodeCondition {
-	for _, c := range n.Status.Conditions {
-		if c.Type == "RebootRequired" {
-			return c
-		}
-	}
-	return corev1.NodeCondition{}
-}
+func condition(n *corev1.Node) corev1.NodeCondition { return kit.Condition(n) }
 
 // rebooted waits until the machine has rebooted so many times, each of them is over,
 // and its Node is as it was before.
@@ -279,27 +244,11 @@ func (b *bed) give() {
 // holder is who holds the only slot, "" if nobody does.
 func (b *bed) holder() string {
 	b.Helper()
-	l, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Get(b.ctx, b.lock+"-0", metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return ""
-	}
-	b.must(err)
-	if l.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *l.Spec.HolderIdentity
+	return b.Holders(b.ctx, b.lock+"-0")[b.lock+"-0"]
 }
 
 // eventually asks until ok says so: for what cannot be watched.
 func (b *bed) eventually(what string, ok func() bool) {
 	b.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-b.ctx.Done():
-			b.Fatalf("waited until %s: %v", what, context.Cause(b.ctx))
-		case <-tick.C:
-		}
-	}
+	b.Eventually(what, ok)
 }

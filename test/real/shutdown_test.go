@@ -61,8 +61,27 @@ func TestDelayedReboot(t *testing.T) {
 			t.Errorf("what was scheduled was\n%s\nand is\n%s", scheduled, again)
 		}
 		b.rebooted(m, 1)
-		if log := b.exec(m, "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat"); strings.Count(log, `"message":"orders the reboot"`) != 1 {
-			t.Errorf("it was ordered %d times:\n%s", strings.Count(log, `"message":"orders the reboot"`), log)
+		if log := b.exec(m, "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat"); strings.Count(log, `"message":"ordering the reboot"`) != 1 {
+			t.Errorf("it was ordered %d times:\n%s", strings.Count(log, `"message":"ordering the reboot"`), log)
+		}
+	})
+}
+
+// The machine is going down already, held up by somebody's delay inhibitor, when the
+// reboot command fails: nothing is undone, and nothing ordered again.
+func TestGoingDownWhenTheCommandFails(t *testing.T) {
+	t.Parallel()
+	onEvery(t, 3*time.Minute, func(b *bed) {
+		m := b.machine("REBOOTD_REBOOT_COMMAND=/usr/local/bin/fails")
+		b.must(m.Write("/usr/local/bin/fails", "#!/bin/sh\nsystemctl reboot\nexit 1\n", 0o755))
+		b.must(m.Write("/etc/systemd/logind.conf.d/delay.conf", "[Login]\nInhibitDelayMaxSec=45\n", 0o644))
+		b.exec(m, "systemctl", "restart", "systemd-logind")
+		b.shell(m, "systemd-run --unit=backup systemd-inhibit --what=shutdown --mode=delay --who=backup --why='writes a snapshot' sleep infinity")
+		b.shell(m, "touch /run/reboot-needed")
+		b.rebooted(m, 1)
+		log := b.exec(m, "journalctl", "-b", "-1", "-u", "rebootd", "-o", "cat")
+		if n := strings.Count(log, `"message":"ordering the reboot"`); n != 1 || strings.Contains(log, "the node back") || !strings.Contains(log, "the machine is going down") {
+			t.Errorf("it was ordered %d times:\n%s", n, log)
 		}
 	})
 }
@@ -92,7 +111,7 @@ func TestPowerCut(t *testing.T) {
 		"Waiting": func(b *bed, m *machine) { b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":"x"}}}`) },
 		"Queued":  func(b *bed, _ *machine) { b.take() },
 		"Draining": func(b *bed, m *machine) {
-			b.must(shared.AddNamespace(b.ctx, b.prefix))
+			b.Namespace(b.prefix)
 			b.pod(m)
 			b.must(shared.Budget(b.ctx, b.prefix, "app", 1))
 		},

@@ -56,7 +56,7 @@ func TestRollingReboot(t *testing.T) {
 		}
 		for _, m := range ms {
 			show := b.exec(m, "systemctl", "show", "rebootd", "-p", "NRestarts", "-p", "ActiveState", "-p", "StatusText")
-			if !sameLines(show, "NRestarts=0", "ActiveState=active", "StatusText=NotRequired: no reboot is asked for") {
+			if !sameLines(show, "NRestarts=0", "ActiveState=active", "StatusText=NotRequired: no reboot is requested") {
 				t.Errorf("%s: the unit is %q", m.Name, show)
 			}
 			if before := b.exec(m, "journalctl", "-b", "-1", "-o", "cat", "_PID=1"); strings.Contains(before, "rebootd.service: Scheduled restart") || strings.Contains(before, "rebootd.service: Failed") {

@@ -19,11 +19,13 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"rebootd.dev/daemon"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/drain"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/reboot"
 	"rebootd.dev/test/cluster"
 )
@@ -73,11 +75,11 @@ func crowd(ctx context.Context, c *cluster.Cluster, dir string) (string, error) 
 				return "", err
 			}
 			if i == 0 { // another has the slot, and keeps it
-				l, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: crowdLock, Slots: 1, Node: "crowd-holder", Duration: time.Hour})
+				l, err := lease.New(lease.Config{API: api, Namespace: cluster.Namespace, Name: crowdLock, Slots: 1, Node: "crowd-holder", Duration: time.Hour})
 				if err != nil {
 					return "", err
 				}
-				if _, err := l.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err != nil {
+				if _, err := l.Acquire(ctx, lock.Claimant{}, func(lock.Waiting) {}); err != nil {
 					return "", err
 				}
 			}
@@ -199,24 +201,24 @@ func crowdOfNodes(ctx context.Context, c *cluster.Cluster) error {
 	return <-errs
 }
 
-func crowdDaemon(api *kube.Client, lockName, node string, sentinels <-chan sentinel.State) (*daemon.Daemon, error) {
-	slots, err := lock.New(lock.Config{API: api, Namespace: cluster.Namespace, Name: lockName, Slots: 1, Node: node, Duration: time.Hour})
+func crowdDaemon(client *kube.Client, lockName, node string, sentinels <-chan sentinel.State) (*daemon.Daemon, error) {
+	slots, err := lease.New(lease.Config{API: client, Namespace: cluster.Namespace, Name: lockName, Slots: 1, Node: node, Duration: time.Hour})
 	if err != nil {
 		return nil, err
 	}
-	drainer, err := drain.New(drain.Config{API: api, Node: node, OnEviction: func(string) {}, OnError: func(error) {}})
+	drainer, err := drain.New(drain.Config{API: client, Node: node, OnEviction: func(string) {}, OnError: func(error) {}})
 	if err != nil {
 		return nil, err
 	}
 	return daemon.New(daemon.Config{
 		NodeName: node,
 		Policy: decide.Policy{
-			Lock: lockName, NodeLease: decide.LeaseOff, Drain: true, OnDrainTimeout: decide.Rollback,
-			RebootTimeout: time.Hour, HealthTimeout: time.Hour,
+			Lock: lockName, RebootTimeout: time.Hour, HealthTimeout: time.Hour,
 		},
-		API: api, Lock: slots, Drain: drainer, Host: still{time.Now().Add(-time.Hour)}, Sentinels: sentinels,
+		Gates: daemon.OwnGates(), Stages: []daemon.Stage{daemon.Drain(drainer, 0, decide.Rollback)},
+		API: client, Lock: slots, Host: still{time.Now().Add(-time.Hour)}, Sentinels: sentinels,
 		Userspace: func(context.Context) (reboot.Userspace, error) { return reboot.Userspace{}, nil },
-		Spawn:     func(decide.Level, func(string)) (daemon.Child, error) { return nil, errors.New("must not be called") },
+		Spawn:     func(api.Level, func(string)) (daemon.Child, error) { return nil, errors.New("must not be called") },
 		WatchShutdown: func(ctx context.Context, seen func(reboot.Shutdown, error)) {
 			seen(reboot.Shutdown{}, nil)
 			<-ctx.Done()
@@ -238,7 +240,7 @@ func crowdWaits(ctx context.Context, c *cluster.Cluster) error {
 		waiting := 0
 		for i := range list.Items {
 			for _, cond := range list.Items[i].Status.Conditions {
-				if cond.Type == daemon.RebootRequired && cond.Reason == string(decide.InQueue) {
+				if cond.Type == api.RebootRequired && cond.Reason == string(api.ReasonQueued) {
 					waiting++
 				}
 			}

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"rebootd.dev/daemon"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/test/cluster"
@@ -77,7 +77,7 @@ func handoffOfNodes(ctx context.Context, c *cluster.Cluster, from, to int) error
 			for i := from + w; i < to; i += 16 {
 				n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("handoff-%d", i), Labels: map[string]string{cluster.DownLabel: "true", benchLabel: handoffUser}}}
 				if i >= handoffNodes {
-					n.Annotations = map[string]string{daemon.OperationAnnotation: fmt.Sprintf(`{"v":1,"id":"op-%d","phase":"Waiting","since":"2026-01-01T00:00:00Z","bootID":"b","cordoned":false,"requested":"2026-01-01T00:00:00Z","request":"/run/reboot-needed","lock":%q}`, i, handoffUser)}
+					n.Annotations = map[string]string{api.OperationAnnotation: fmt.Sprintf(`{"v":1,"id":"op-%d","phase":"Waiting","since":"2026-01-01T00:00:00Z","bootID":"b","cordoned":false,"requested":"2026-01-01T00:00:00Z","request":"/run/reboot-needed","lock":%q}`, i, handoffUser)}
 				}
 				if _, err := c.Client.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{}); err != nil {
 					errs <- err

@@ -14,8 +14,10 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	words "rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/kube"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
 )
 
@@ -43,12 +45,12 @@ func locks(ctx context.Context, c *cluster.Cluster, dir string) (string, error) 
 
 // locksOf are the views that n nodes have of one lock of one slot; some share a
 // connection.
-func locksOf(ctx context.Context, c *cluster.Cluster, dir, user, name string, n int) ([]*lock.Lock, error) {
+func locksOf(ctx context.Context, c *cluster.Cluster, dir, user, name string, n int) ([]*lease.Lock, error) {
 	kubeconfig := filepath.Join(dir, user)
 	if err := c.DaemonKubeconfig(ctx, user, kubeconfig); err != nil {
 		return nil, err
 	}
-	locks := make([]*lock.Lock, n)
+	locks := make([]*lease.Lock, n)
 	var api *kube.Client
 	for i := range locks {
 		if i%clientsPerAPI == 0 {
@@ -63,7 +65,7 @@ func locksOf(ctx context.Context, c *cluster.Cluster, dir, user, name string, n 
 				return nil, err
 			}
 		}
-		l, err := lock.New(lock.Config{
+		l, err := lease.New(lease.Config{
 			API: api, Namespace: cluster.Namespace, Name: name, Slots: 1, Node: fmt.Sprintf("%s-%d", name, i), Duration: 15 * time.Minute,
 			DeletedGrace: stormGrace,
 		})
@@ -94,7 +96,7 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 	waiting := make(chan struct{}, n)
 	ask := func(i int) {
 		first := sync.OnceFunc(func() { waiting <- struct{}{} })
-		if _, err := locks[i].Acquire(ctx, lock.Ask{}, func(w lock.Waiting) {
+		if _, err := locks[i].Acquire(ctx, lock.Claimant{}, func(w lock.Waiting) {
 			if w.Err == nil { // it does not stand in the queue before the API server lets it
 				first()
 			}
@@ -102,7 +104,7 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 			got <- holding{i, time.Now()}
 		}
 	}
-	if _, err := locks[0].Acquire(ctx, lock.Ask{}, func(lock.Waiting) {}); err != nil {
+	if _, err := locks[0].Acquire(ctx, lock.Claimant{}, func(lock.Waiting) {}); err != nil {
 		return "", err
 	}
 	for i := 1; i < n; i++ {
@@ -124,7 +126,7 @@ func handOver(ctx context.Context, c *cluster.Cluster, dir string, n int) (strin
 			next = (next + 1) % n
 		}
 		released := time.Now()
-		if err := locks[holder].Release(ctx, lock.Line{Nodes: []string{fmt.Sprintf("%s-%d", name, next)}}); err != nil {
+		if err := locks[holder].Release(ctx, words.Line{Nodes: []string{fmt.Sprintf("%s-%d", name, next)}}); err != nil {
 			return "", err
 		}
 		select {

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/machine"
 )
@@ -163,7 +163,7 @@ func (r *roll) watch(ctx context.Context) error {
 func (r *roll) see(n *corev1.Node, now time.Time) {
 	phase := ""
 	if s := n.Annotations["rebootd.dev/operation"]; s != "" {
-		if record, err := decide.ParseRecord([]byte(s)); err == nil {
+		if record, err := api.ParseRecord([]byte(s)); err == nil {
 			phase = string(record.Phase)
 		}
 	}

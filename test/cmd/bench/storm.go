@@ -11,7 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/lock"
+	"rebootd.dev/lock/lease"
 	"rebootd.dev/test/cluster"
 )
 
@@ -38,11 +40,11 @@ type storm struct {
 type stormy struct {
 	*cluster.Cluster
 	lock  string
-	first *lock.Lock // of a node that does not wait
+	first *lease.Lock // of a node that does not wait
 }
 
 func (s *stormy) take(ctx context.Context) error {
-	_, err := s.first.Acquire(ctx, lock.Ask{}, func(lock.Waiting) {})
+	_, err := s.first.Acquire(ctx, lock.Claimant{}, func(lock.Waiting) {})
 	return err
 }
 
@@ -75,7 +77,7 @@ var allStorms = []storm{
 			if err := s.patch(ctx, `{"metadata":{"annotations":{"rebootd.dev/paused":"storm"}}}`); err != nil {
 				return err
 			}
-			return s.first.Release(ctx, lock.Line{Nodes: []string{"somebody"}, At: time.Now()})
+			return s.first.Release(ctx, api.Line{Nodes: []string{"somebody"}, At: time.Now()})
 		},
 		func(ctx context.Context, s *stormy) error {
 			if err := pause(ctx, 15*time.Second); err != nil {
@@ -126,7 +128,7 @@ func (s storm) measure(ctx context.Context, c *cluster.Cluster, dir string, i in
 	for _, l := range locks[:stormNodes] {
 		all.Go(func() {
 			first := sync.OnceFunc(func() { waiting <- struct{}{} })
-			_, err := l.Acquire(run, lock.Ask{}, func(w lock.Waiting) {
+			_, err := l.Acquire(run, lock.Claimant{}, func(w lock.Waiting) {
 				if w.Err == nil {
 					first()
 				}

@@ -1,12 +1,16 @@
-// Command cluster runs a control plane with simulated nodes until it is
-// interrupted, and prints how to reach it.
+// Command cluster runs a control plane with simulated nodes. With a command as its
+// arguments, it runs that, whose tests then share the control plane, and ends with its
+// exit status; without one, it prints how to reach the control plane and runs it until
+// it is interrupted.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -16,16 +20,20 @@ import (
 func main() {
 	nodes := flag.Int("nodes", 3, "how many nodes")
 	flag.Parse()
-	if err := run(*nodes); err != nil {
+	err := run(*nodes, flag.Args())
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
 	}
 }
 
-func run(nodes int) error {
+func run(nodes int, command []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	c, err := cluster.Start(ctx, cluster.Options{})
+	c, err := cluster.Start(ctx, cluster.Options{Own: true})
 	if err != nil {
 		return err
 	}
@@ -34,6 +42,13 @@ func run(nodes int) error {
 		if err := c.AddNode(ctx, fmt.Sprintf("node-%d", i+1)); err != nil {
 			return err
 		}
+	}
+	if len(command) > 0 {
+		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.Env = append(os.Environ(), cluster.DirVariable+"="+c.Dir)
+		return cmd.Run()
 	}
 	fmt.Printf("KUBECONFIG=%s\n", c.Kubeconfig)
 	<-ctx.Done()

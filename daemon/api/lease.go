@@ -1,0 +1,86 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// What stands in the cluster, and what other programs may read there.
+
+const (
+	// LeaseSchemaAnnotation carries the number of the schema by which a Lease was
+	// written. A slot with a newer number is left alone.
+	LeaseSchemaAnnotation = "rebootd.dev/schema"
+	// PausedAnnotation, set by people on any Lease of the lock with a reason as its
+	// value, keeps every node from rebooting.
+	PausedAnnotation = "rebootd.dev/paused"
+	// NextAnnotation names the node for which a free slot is reserved, for a moment, by
+	// the one that has released it.
+	NextAnnotation = "rebootd.dev/next"
+	// LineAnnotation names those that come after that one, as JSON: see ParseLine.
+	LineAnnotation = "rebootd.dev/line"
+	// ReleasedByAnnotation says that a slot was released as it should be, and by whom:
+	// not created again, and not cleared by people.
+	ReleasedByAnnotation = "rebootd.dev/released-by"
+	// HolderUIDAnnotation is the UID of the holder's Node: a Node that is created again
+	// under the same name is another one.
+	HolderUIDAnnotation = "rebootd.dev/holder-uid"
+)
+
+const (
+	// LeaseSchema is the number that this version writes to LeaseSchemaAnnotation.
+	LeaseSchema = 1
+	// LineSchema is the number that this version writes to LineAnnotation.
+	LineSchema = 1
+	// MaxLine bounds a line: each name costs the others a second.
+	MaxLine = 16
+	// NodeLeaseHolder is the identity under which rebootd holds the lease of any node: after
+	// a reboot another pod must still find it to be its own.
+	NodeLeaseHolder = "rebootd"
+)
+
+// SlotName is the name of the Lease that is slot i, from 0, of a lock. A slot is held
+// while its spec.holderIdentity is there, and is the holder's node name.
+func SlotName(lock string, i int) string { return lock + "-" + strconv.Itoa(i) }
+
+// SlotIndex says which slot of a lock a Lease is, if it is one.
+func SlotIndex(lock, lease string) (i int, ok bool) {
+	digits, ok := strings.CutPrefix(lease, lock+"-")
+	if !ok {
+		return 0, false
+	}
+	i, err := strconv.Atoi(digits)
+	if err != nil || i < 0 || strconv.Itoa(i) != digits {
+		return 0, false
+	}
+	return i, true
+}
+
+// ZoneName is the name of the Lease whose holder is the zone of those that hold slots:
+// Claimant.Zone.
+func ZoneName(lock string) string { return lock + "-zone" }
+
+// ControlPlaneName is the name of the Lease whose holder is the control-plane node that
+// holds a slot.
+func ControlPlaneName(lock string) string { return lock + "-control-plane" }
+
+// NodeLeaseName is the name of a node's own lease, as medik8s' operators share it.
+func NodeLeaseName(node string) string { return strings.ToLower("node-" + node) }
+
+// maxManager is how long a field manager may be
+// (k8s.io/apimachinery/pkg/apis/meta/v1/validation.FieldManagerMaxLength).
+const maxManager = 128
+
+// LeaseFieldManager is the field manager by which a node writes Leases: its name where that
+// fits, else the beginning of the name with a hash of all of it.
+func LeaseFieldManager(node string) string {
+	if m := "rebootd/" + node; len(m) <= maxManager {
+		return m
+	}
+	sum := sha256.Sum256([]byte(node))
+	hash := hex.EncodeToString(sum[:16])
+	const prefix = "rebootd#"
+	return prefix + node[:maxManager-len(prefix)-1-len(hash)] + "#" + hash
+}

@@ -1,0 +1,92 @@
+package api
+
+// Reason is a word of the vocabulary that people, scripts and dashboards see: in
+// the Node's condition, Events, metrics, the log and systemd's status.
+type Reason string
+
+// The vocabulary. [Reasons] says what each word means.
+const (
+	ReasonNotRequired     Reason = "NotRequired"
+	ReasonRebootRequested Reason = "RebootRequested"
+	ReasonHeld            Reason = "Held"
+	ReasonPaused          Reason = "Paused"
+	ReasonBlocked         Reason = "Blocked"
+	ReasonQueued          Reason = "Queued"
+	ReasonSlotAcquired    Reason = "SlotAcquired"
+	ReasonSlotLost        Reason = "SlotLost"
+	ReasonNodeLeaseLost   Reason = "NodeLeaseLost"
+	ReasonCordonLost      Reason = "CordonLost"
+	ReasonDraining        Reason = "Draining"
+	ReasonDrainBlocked    Reason = "DrainBlocked"
+	ReasonDrainTimedOut   Reason = "DrainTimedOut"
+	ReasonDrained         Reason = "Drained"
+	ReasonHookFailed      Reason = "HookFailed"
+	ReasonRebooting       Reason = "Rebooting"
+	ReasonRebootFailed    Reason = "RebootFailed"
+	ReasonRebootOverdue   Reason = "RebootOverdue"
+	ReasonVerifying       Reason = "Verifying"
+	ReasonUnhealthy       Reason = "Unhealthy"
+	ReasonRebootVerified  Reason = "RebootVerified"
+	ReasonUncordoned      Reason = "Uncordoned"
+	ReasonReleased        Reason = "Released"
+	ReasonCancelled       Reason = "Cancelled"
+	ReasonRecordTooNew    Reason = "RecordTooNew"
+	ReasonRecordInvalid   Reason = "RecordInvalid"
+	ReasonAPIUnreachable  Reason = "APIUnreachable"
+)
+
+// ReasonInfo is what is to be known of a reason.
+type ReasonInfo struct {
+	Reason  Reason
+	Meaning string // in a sentence, for people
+	// Warning says that somebody should look: a Warning Event, and a line of the log at
+	// level warn.
+	Warning bool
+	// Quiet says that a later message of the same reason tells people nothing new: no
+	// further Event and no further line of the log.
+	Quiet bool
+}
+
+// Reasons is the vocabulary, in the order of an operation.
+func Reasons() []ReasonInfo { return reasons }
+
+// Info is what is to be known of a reason; of one that is not in the vocabulary
+// nothing but its name.
+func (r Reason) Info() ReasonInfo {
+	for _, i := range reasons {
+		if i.Reason == r {
+			return i
+		}
+	}
+	return ReasonInfo{Reason: r}
+}
+
+var reasons = []ReasonInfo{
+	{Reason: ReasonNotRequired, Meaning: "No reboot is requested."},
+	{Reason: ReasonRebootRequested, Meaning: "A sentinel or the annotation `rebootd.dev/request` requests a reboot."},
+	{Reason: ReasonHeld, Meaning: "The annotation `rebootd.dev/hold` is on the Node. The node is left alone until the annotation is removed."},
+	{Reason: ReasonPaused, Meaning: "The annotation `rebootd.dev/paused` is on a Lease of the lock. No node reboots until the annotation is removed."},
+	{Reason: ReasonBlocked, Warning: true, Meaning: "Something blocks the reboot, and the message says what: another program is at work on the node or is about to remove it; an inhibitor; too many unavailable nodes; a shutdown that rebootd did not order; an API server that refuses the change of the Node, in its own words; or a boot ID, boot time or Node that cannot be read."},
+	{Reason: ReasonQueued, Quiet: true, Meaning: "The node is waiting for a slot."},
+	{Reason: ReasonSlotAcquired, Meaning: "The node holds a slot."},
+	{Reason: ReasonSlotLost, Warning: true, Meaning: "The slot was taken away before the reboot was ordered. The node is put back."},
+	{Reason: ReasonNodeLeaseLost, Warning: true, Meaning: "The node lease was taken away, or another operator took it, before the reboot was ordered. The node is put back."},
+	{Reason: ReasonCordonLost, Warning: true, Meaning: "Somebody uncordoned the node before the reboot was ordered, which counts as a veto. The node is left uncordoned, and the operation is retried after a pause."},
+	{Reason: ReasonDraining, Quiet: true, Meaning: "The node is cordoned and its pods are being evicted."},
+	{Reason: ReasonDrainBlocked, Warning: true, Meaning: "Some pods cannot be evicted at present. The message says which and why."},
+	{Reason: ReasonDrainTimedOut, Warning: true, Meaning: "The drain ran for longer than `--drain-timeout`, or could not begin for as long."},
+	{Reason: ReasonDrained, Meaning: "Every pod that has to leave has left the node."},
+	{Reason: ReasonHookFailed, Warning: true, Meaning: "A hook in `pre-drain.d` or `pre-reboot.d` failed. The message says which and why. The hooks are undone, and the node is put back."},
+	{Reason: ReasonRebooting, Quiet: true, Meaning: "The reboot is being ordered or was ordered."},
+	{Reason: ReasonRebootFailed, Warning: true, Meaning: "The reboot command could not be started or failed, the scheduled reboot was cancelled, or the machine soft-rebooted where more was ordered."},
+	{Reason: ReasonRebootOverdue, Warning: true, Meaning: "The reboot was ordered and the machine is still up after `--reboot-timeout`. The rollout halts."},
+	{Reason: ReasonVerifying, Quiet: true, Meaning: "The machine has booted. The daemon is waiting for the node to be healthy."},
+	{Reason: ReasonUnhealthy, Warning: true, Meaning: "The node did not become healthy within `--health-timeout`. The rollout halts."},
+	{Reason: ReasonRebootVerified, Meaning: "The machine has rebooted, which its boot ID proves, and the node is healthy."},
+	{Reason: ReasonUncordoned, Meaning: "The cordon that rebootd had set was removed."},
+	{Reason: ReasonReleased, Meaning: "The slot was released."},
+	{Reason: ReasonCancelled, Meaning: "The request was withdrawn, or the machine was rebooted by other means, before the reboot was ordered. The node is put back."},
+	{Reason: ReasonRecordTooNew, Warning: true, Meaning: "The record on the Node was written by a newer version of rebootd. The daemon takes no action until that version runs here again or the record is removed."},
+	{Reason: ReasonRecordInvalid, Warning: true, Meaning: "The record on the Node cannot be read, or contradicts the machine's boot ID. The daemon takes no action until somebody repairs or removes it."},
+	{Reason: ReasonAPIUnreachable, Warning: true, Meaning: "The API server does not answer. Nothing is lost. The daemon retries and continues when the API server answers."},
+}

@@ -1,0 +1,152 @@
+package decide
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/gate"
+)
+
+const (
+	// The pause after a failed attempt doubles from firstPause to lastPause, so
+	// that a node that cannot be drained does not keep moving its pods about.
+	firstPause = time.Minute
+	lastPause  = 30 * time.Minute
+)
+
+// Pause is how long is waited after the given number of failures in a row.
+func Pause(failures int) time.Duration {
+	d := firstPause
+	for range failures - 1 {
+		if d *= 2; d >= lastPause {
+			return lastPause
+		}
+	}
+	return d
+}
+
+// ourCordon says whether the node has the cordon that the operation has set: one
+// that was removed and set again by somebody else is theirs.
+func ourCordon(r *api.Record, f Facts) bool {
+	return r.Cordoned && f.Node.Unschedulable && !f.Node.Foreign
+}
+
+// objection is why a node that is cordoned and not rebooted is to be put back.
+func objection(r *api.Record, f Facts) (api.Undo, bool) {
+	c, isLost := lost(f)
+	g, isClosed := closed(f, gate.WhileDraining)
+	switch {
+	case isLost:
+		return api.Undo{Reason: c.Lost, Message: cmp.Or(c.Note, "the "+c.Title+" was taken away"), Failed: true}, true
+	case !f.Request.Wanted && !f.Request.Pending:
+		return api.Undo{Reason: api.ReasonCancelled, Message: "the reboot request was withdrawn", Ends: true}, true
+	case isClosed:
+		return api.Undo{Reason: g.Reason, Message: g.Why}, true
+	case !f.Node.Unschedulable, r.Cordoned && !ourCordon(r, f):
+		return api.Undo{Reason: api.ReasonCordonLost, Message: "somebody uncordoned the node", Failed: true}, true
+	}
+	return api.Undo{}, false
+}
+
+// undoable says whether the stages leave something behind that has to be undone.
+func undoable(p Policy) bool {
+	return slices.ContainsFunc(p.Stages, func(k Stage) bool { return k.Undoable })
+}
+
+// back begins to put the node back, or continues. Where stages have to be undone for
+// that, it is written down before the first of them is: whatever is known then, the node
+// is put back.
+func back(p Policy, r *api.Record, f Facts, u api.Undo) Step {
+	if begun := r.Undoing(); begun != nil {
+		return rollBack(p, r, f, *begun)
+	}
+	u.Since, u.Message = r.DrainBegan(), cut(u.Message, 4*maxWhy)
+	if r.Hooked && undoable(p) {
+		n := r.Clone()
+		n.Undo = &u
+		return Step{Do: DoWrite, Reason: u.Reason, Message: u.Message + "; undoing the hooks", Record: n, Asks: gate.WhileDraining | gate.BeforeOrder}
+	}
+	return rollBack(p, r, f, u)
+}
+
+// turnsBack says whether a step leads away from the reboot: it begins to put the node
+// back, or does.
+func turnsBack(s Step) bool {
+	return s.Do == DoUndo || s.Do == DoRestore || s.Do == DoWrite && s.Record != nil && s.Record.Undoing() != nil
+}
+
+// rollBack undoes the stages, the last one first, and puts the node back.
+func rollBack(p Policy, r *api.Record, f Facts, u api.Undo) Step {
+	s := Step{Reason: u.Reason, Message: u.Message + "; putting the node back", Asks: gate.WhileDraining | gate.BeforeOrder}
+	if r.Hooked && r.Undoing() != nil {
+		for i, k := range slices.Backward(p.Stages) {
+			if k.Undoable && !progress(r, f, i).Undone {
+				s.Do, s.Stage, s.Detail = DoUndo, k.Name, "undoing "+k.Name+" first"
+				return s
+			}
+		}
+	}
+	s.Do, s.Uncordon = DoRestore, ourCordon(r, f)
+	if u.Ends {
+		return s
+	}
+	n := in(api.PhaseWaiting, r, f)
+	forgetAttempt(n)
+	if u.Failed {
+		n.Attempts++
+		n.NotBefore = f.Now.Add(Pause(n.Attempts)).UTC().Truncate(time.Second)
+		n.Failure = &api.Failure{Reason: u.Reason, Message: u.Message}
+	}
+	s.Record = n
+	return s
+}
+
+// forgetAttempt is for a record of a node that is put back.
+func forgetAttempt(r *api.Record) {
+	r.Cordoned, r.Protected, r.Hooked, r.Undo, r.DrainRan = false, nil, false, nil, nil
+	r.Order, r.DrainSince, r.Due, r.Level, r.SoftReboots = nil, time.Time{}, time.Time{}, "", nil
+}
+
+func draining(p Policy, r *api.Record, f Facts) Step {
+	if f.Boot.ID != r.BootID {
+		return booted(r, f, "the machine has been rebooted during the drain")
+	}
+	asks := gate.WhileDraining | gate.BeforeOrder
+	working := Step{Do: DoWait, Reason: api.ReasonDraining, Message: "draining", Asks: asks}
+	if goingDown(f) {
+		return awaitBoot(working)
+	}
+	if u := r.Undoing(); u != nil {
+		return rollBack(p, r, f, *u)
+	}
+	if s, ok := lookingUp(f, working); ok {
+		return s
+	}
+	if u, ok := objection(r, f); ok {
+		return back(p, r, f, u)
+	}
+	if s, ok := unsure(p, r, f, working); ok {
+		return s
+	}
+	if s, ok := claimRest(f, working, notHeld); ok {
+		return s
+	}
+	return forward(p, r, f)
+}
+
+// unsure waits while it is not known whether something speaks against the reboot. A gate
+// that does not answer any more stops nothing that has begun.
+func unsure(p Policy, r *api.Record, f Facts, s Step) (Step, bool) {
+	g, is := unknown(f, gate.WhileDraining)
+	switch {
+	case !f.Request.Wanted:
+		s.Detail = whetherWanted
+	case is && !begun(p, r, f):
+		s.Detail = "waiting for the answer of gate " + g.Name
+	default:
+		return s, false
+	}
+	return s, true
+}

@@ -1,0 +1,134 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/decide"
+)
+
+// publishPause lies between two writes that only tell people something.
+const publishPause = 5 * time.Second
+
+// publisher keeps what the Node tells people in step with what happens.
+type publisher struct {
+	at    time.Time   // of the last write
+	ended decide.Step // the step that ended the last operation
+	// reportWritten is the drain whose first report was written.
+	reportWritten string
+	refuses       int
+}
+
+// keepPublished brings the Node's conditions, and the report of a drain that has just
+// begun, up to date. It returns when it wants to be asked again.
+func (d *Daemon) keepPublished(s decided) time.Time {
+	later := s.now.Add(heartbeat)
+	if d.cfg.DryRun {
+		return later
+	}
+	var lifecycle []any
+	if s.obeyed {
+		lifecycle = lifecycleChanges(s.record, s.step, s.node.lifecycle, d.stages.drain != nil, s.now)
+	}
+	status := conditionsPatch(d.conditionFor(s.step, s.record != nil, s.now), lifecycle)
+	report, key := "", d.stages.drainKey()
+	if key != d.publish.reportWritten {
+		report = d.stages.reportToWrite(s.record, s.node) // the pods seen, before any of them is gone
+	}
+	if status == nil && report == "" {
+		return later
+	}
+	pause := publishPause
+	if d.publish.refuses > 0 {
+		pause = decide.Pause(d.publish.refuses)
+	}
+	if due := d.publish.at.Add(pause); s.now.Before(due) && (s.node.condition != nil || d.publish.refuses > 0) {
+		return due
+	}
+	data, err := statusPatch(s.node, status, report)
+	if err != nil {
+		d.stepFailed(s.step, err)
+		return later
+	}
+	d.publish.at = s.now
+	work := publishing{nodePatcher{d.cfg.API, d.cfg.NodeName, data, []string{"status"}}}
+	do(d, decide.Step{Do: decide.DoWait, Reason: s.step.Reason}, work.run, func(p published) {
+		if p.refused != nil {
+			if d.publish.refuses++; d.publish.refuses == 1 {
+				d.cfg.Log.Error().Err(p.refused).Msg("the API server refuses the change of the Node's conditions; reporting by the log and the metrics only, and retrying")
+			}
+			return
+		}
+		d.publish.refuses = 0
+		d.node.see(p.node)
+		if report != "" {
+			d.publish.reportWritten = key
+		}
+	})
+	return later
+}
+
+// publishing writes what people are told, in the background. That it is refused keeps
+// nothing from being done.
+type publishing struct{ nodePatcher }
+
+type published struct {
+	node    *corev1.Node
+	refused error
+}
+
+// statusPatch sets the conditions and, where it is due, the report.
+func statusPatch(n *nodeView, status *patchStatus, report string) ([]byte, error) {
+	p := nodePatch{Status: status}
+	if status != nil && len(status.Conditions) > 0 {
+		// What is another's must not be taken for ours because it came just now.
+		p.Metadata.ResourceVersion = n.resourceVersion
+	}
+	if report != "" {
+		p.Metadata.Annotations = map[string]*string{api.ReportAnnotation: &report}
+	}
+	return json.Marshal(p)
+}
+
+// conditionFor is the condition that step calls for, nil when the Node's is right
+// already. A node that never had a reboot to do has no condition.
+func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *corev1.NodeCondition {
+	have := d.node.view.condition
+	want := corev1.NodeCondition{Type: api.RebootRequired, Status: corev1.ConditionTrue, Reason: string(step.Reason), Message: clip(step.Message, maxMessage)}
+	switch {
+	case d.node.recordErr != nil:
+		want.Status = corev1.ConditionUnknown
+	case !hasRecord:
+		if have == nil || have.Status == corev1.ConditionFalse {
+			return nil
+		}
+		want.Status = corev1.ConditionFalse
+		if ended := d.publish.ended; ended.Reason != "" {
+			want.Reason, want.Message = string(ended.Reason), clip(ended.Message, maxMessage)
+		}
+	}
+	now := metav1.NewTime(at.UTC().Truncate(time.Second))
+	want.LastHeartbeatTime, want.LastTransitionTime = now, now
+	if have != nil {
+		if have.Status == want.Status && have.Reason == want.Reason && have.Message == want.Message {
+			return nil
+		}
+		if have.Status == want.Status {
+			want.LastTransitionTime = have.LastTransitionTime
+		}
+	}
+	return &want
+}
+
+func (p publishing) run(ctx context.Context) (published, error) {
+	n, err := p.nodePatcher.run(ctx)
+	if _, is := refusal(err); is {
+		return published{refused: err}, nil
+	}
+	return published{node: n}, err
+}

@@ -1,0 +1,54 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+
+	"rebootd.dev/daemon/api"
+)
+
+// What people do to the lock's Leases.
+
+// ClearSlot clears a slot's holder.
+func (w *World) ClearSlot(slot string) {
+	_ = w.Leases.Patch(context.Background(), slot, `{"spec":{"holderIdentity":null}}`)
+	w.forgetHolder(slot)
+}
+
+// DeleteSlot deletes a slot's Lease.
+func (w *World) DeleteSlot(slot string) {
+	_ = w.Leases.Delete(context.Background(), slot)
+	w.forgetHolder(slot)
+}
+
+func (w *World) forgetHolder(slot string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.holders, slot)
+}
+
+// Pause pauses a lock, or ends that, if why is "".
+func (w *World) Pause(lockName, why string) {
+	ctx, slot := context.Background(), api.SlotName(lockName, 0)
+	if why != "" {
+		_ = w.Leases.Create(ctx, slot)
+		_ = w.Leases.Patch(ctx, slot, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, api.PausedAnnotation, why))
+		return
+	}
+	_ = w.Leases.Patch(ctx, slot, fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, api.PausedAnnotation))
+}
+
+// ClearSlotOf clears the slots that a node holds.
+func (w *World) ClearSlotOf(node string) {
+	w.mu.Lock()
+	var slots []string
+	for slot, holder := range w.holders {
+		if holder == node {
+			slots = append(slots, slot)
+		}
+	}
+	w.mu.Unlock()
+	for _, slot := range slots {
+		w.ClearSlot(slot)
+	}
+}

@@ -1,0 +1,298 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/backoff"
+	"rebootd.dev/daemon/decide"
+	"rebootd.dev/lock"
+)
+
+// stepper is the one step that is being done, and how those before it have ended.
+type stepper struct {
+	busy    bool
+	writes  bool   // it patches the Node for a decision
+	recall  func() // the spawn that is being done, as long as its command is not started; nil: none
+	retryAt time.Time
+	failed  int // steps in a row
+	refused decide.Refused
+	refuses int       // writes in a row that were refused, once that was certain
+	doubted time.Time // the first refusal in a row
+}
+
+const (
+	// refusedFor is for how long writes have been refused before that is believed: an API
+	// server that has just started knows no roles yet.
+	refusedFor = 10 * time.Second
+	doubtPause = 2 * time.Second // between two tries until then
+)
+
+// callOff has a spawn that is being done not start its command, if it has not yet.
+func (s *stepper) callOff() {
+	if s.recall != nil {
+		s.recall()
+		s.recall = nil
+	}
+}
+
+// act begins what a decision wants done once, and says whether it began anything. The
+// result comes back to the loop; until then no other step begins.
+func (d *Daemon) act(s decided) bool {
+	switch {
+	case s.step.Do.Lasts():
+		return false
+	case d.cfg.DryRun:
+		d.pretend(s)
+	case s.step.Do == decide.DoRelease:
+		d.release(s)
+	case s.step.Do == decide.DoSpawn:
+		d.spawn(s)
+	default:
+		d.write(s)
+	}
+	return true
+}
+
+// pretend does what act does, in the daemon's memory only, and says so. A dry run
+// that has come to the reboot stays there.
+func (d *Daemon) pretend(s decided) {
+	switch s.step.Do {
+	case decide.DoCordon:
+		d.node.pretended = true
+	case decide.DoRestore:
+		d.node.pretended = false
+	case decide.DoRelease:
+		d.slot.released()
+		d.lease.released()
+	case decide.DoSpawn:
+		d.child.child = decide.Child{Key: s.record.OrderKey(), State: decide.ChildRunning}
+	}
+	if s.step.Do.Writes() {
+		d.node.record = s.step.Record
+	}
+	d.cfg.Log.Info().Str("step", string(s.step.Do)).Str("reason", string(s.step.Reason)).Msg("would do: " + s.step.Message)
+}
+
+// do runs work in the background and then done on the loop's goroutine, or fails. work
+// must not be a closure over anything that the loop owns.
+func do[T any](d *Daemon, step decide.Step, work func(ctx context.Context) (T, error), done func(T)) {
+	d.steps.busy, d.steps.writes = true, step.Do.Writes()
+	ctx := d.bg.steps
+	d.bg.wg.Go(func() {
+		result, err := work(ctx)
+		d.bg.post(ctx, func() {
+			d.steps.busy, d.steps.writes = false, false
+			d.steps.callOff()
+			if err != nil {
+				d.stepFailed(step, err)
+				return
+			}
+			d.steps.failed, d.steps.retryAt = 0, time.Time{}
+			d.reach.see(nil)
+			done(result)
+		})
+	})
+}
+
+// stepFailed has the step tried again, or rather decided again, after a pause.
+func (d *Daemon) stepFailed(step decide.Step, err error) {
+	now := d.clock.now()
+	pause := backoff.After(d.steps.failed, err)
+	d.steps.failed++
+	d.steps.retryAt = now.Add(pause)
+	var changed *changedError
+	if errors.As(err, &changed) {
+		d.node.see(changed.fresh)
+		// The new state is here: decide at once, unless this goes on and on.
+		if d.steps.failed < 5 {
+			d.steps.retryAt = time.Time{}
+		}
+		d.cfg.Log.Debug().Str("step", string(step.Do)).Msg("the Node has changed since the decision; deciding again")
+		return
+	}
+	if unreachable(err) {
+		d.reach.see(err)
+		return
+	}
+	line := d.cfg.Log.Error().Err(err).Str("step", string(step.Do)).Str("reason", string(step.Reason))
+	words, refused := refusal(err)
+	if refused && d.steps.doubted.IsZero() {
+		d.steps.doubted = now
+	}
+	if refused && step.Do.Writes() && now.Sub(d.steps.doubted) >= refusedFor {
+		d.steps.refuses++
+		d.steps.failed, d.steps.retryAt = 0, time.Time{}
+		d.steps.refused = decide.Refused{Do: step.Do, Words: words, Until: now.Add(decide.Pause(d.steps.refuses))}
+		line.Time("next_try", d.steps.refused.Until).Msg("the API server refuses the step")
+		return
+	}
+	if refused {
+		pause = doubtPause
+		d.steps.retryAt = now.Add(pause)
+	}
+	line.Dur("retry_in", pause).Msg("a step failed; retrying")
+}
+
+// changedError says that the Node was not as the decision took it to be.
+type changedError struct{ fresh *corev1.Node } // nil: there is none any more
+
+func (e *changedError) Error() string { return "the Node has changed" }
+
+// nodePatcher patches the Node, in the background.
+type nodePatcher struct {
+	api          NodeAPI
+	name         string
+	data         []byte
+	subresources []string
+}
+
+// run patches the Node; when the Node has changed, or the answer was lost, the newest
+// state is read, however long that takes, so that the next decision rests on it.
+func (p nodePatcher) run(ctx context.Context) (*corev1.Node, error) {
+	n, err := p.api.PatchNode(ctx, p.name, p.data, p.subresources...)
+	if err == nil {
+		return n, nil
+	}
+	failed := fmt.Errorf("patch the Node %s: %w", p.name, err)
+	if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !unreachable(err) {
+		return nil, failed
+	}
+	var pauses backoff.Pauses
+	for {
+		fresh, err := p.api.GetNode(ctx, p.name)
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil, &changedError{}
+		case err == nil:
+			return nil, &changedError{fresh}
+		case ctx.Err() != nil:
+			return nil, failed
+		}
+		pauses.Wait(ctx, err)
+	}
+}
+
+// write patches record, cordon and, where it goes in the same request, the
+// condition.
+func (d *Daemon) write(s decided) {
+	after := s.step
+	if s.step.Record != nil {
+		after = d.next(d.policy, s.step.Record, d.facts(s.now))
+	} else {
+		d.publish.ended = s.step
+	}
+	data, subresources, err := d.recordPatch(s, d.conditionFor(after, s.step.Record != nil, s.now))
+	if err != nil {
+		d.stepFailed(s.step, err)
+		return
+	}
+	do(d, s.step, nodePatcher{d.cfg.API, d.cfg.NodeName, data, subresources}.run, func(n *corev1.Node) {
+		d.steps.refused, d.steps.refuses, d.steps.doubted = decide.Refused{}, 0, time.Time{}
+		d.node.see(n)
+		d.cfg.Metrics.transition(s.record, s.step, d.clock.now())
+		if !s.step.Silent {
+			d.tellOnce(s.step)
+		}
+		if s.step.Uncordon {
+			d.events.add(corev1.EventTypeNormal, api.ReasonUncordoned, "removed the cordon that rebootd had set")
+		}
+	})
+}
+
+// spawn confirms the claims and starts the reboot command.
+func (d *Daemon) spawn(s decided) {
+	key := s.record.OrderKey()
+	work := spawner{
+		events: d.events, lock: d.cfg.Lock, start: d.cfg.Spawn, level: s.step.Level,
+		log: d.cfg.Log.With().Str("operation", s.record.ID).Int("try", s.record.Order.Try).Logger(),
+	}
+	if d.lease.state == decide.ClaimHeld {
+		work.leases = d.cfg.NodeLease
+	}
+	if d.voice.told.Reason != s.step.Reason {
+		d.tell(s.step) // now: the machine may be gone in a moment
+	}
+	work.wanted, d.steps.recall = context.WithCancel(d.bg.steps)
+	do(d, s.step, work.run, func(r spawnResult) {
+		switch {
+		case r.recalled:
+		case r.leaseLost != nil:
+			d.lease.lose(r.leaseLost)
+		case r.slotLost != nil:
+			d.slot.lose(r.slotLost)
+		case r.paused != "":
+			d.slot.paused = r.paused
+		default:
+			d.child.spawned(key, r.child, r.startErr)
+		}
+	})
+}
+
+// release gives back the claims that are held, the node lease before the slot.
+func (d *Daemon) release(s decided) {
+	work := releaser{
+		lock: d.cfg.Lock, log: d.cfg.Log, slot: d.slot.name, giveWay: s.step.GiveWay, node: d.cfg.NodeName, clock: d.clock,
+		succession: succession{api: d.cfg.API, node: d.cfg.NodeName, lock: d.policy.Lock, same: d.cfg.Same, clock: d.clock, log: d.cfg.Log, line: d.cfg.Lock.Line},
+		zone:       api.ZoneOf(d.cfg.Same, s.node.labels), hasSlot: d.slot.state == decide.ClaimHeld,
+	}
+	if d.lease.state == decide.ClaimHeld {
+		work.leases = d.cfg.NodeLease
+	}
+	do(d, s.step, work.run, func(struct{}) {
+		if work.hasSlot {
+			d.slot.released()
+		}
+		if work.leases != nil {
+			d.lease.released()
+		}
+		if s.step.Reason == api.ReasonReleased {
+			d.mention(s.step)
+		} else {
+			d.tellOnce(s.step) // why, which lasts
+		}
+	})
+}
+
+// releaser gives back claims, in the background. A node lease that cannot be released
+// lapses; the slot does not, and is waited for.
+type releaser struct {
+	leases     NodeLeaser // nil: it is not held
+	lock       lock.Locker
+	hasSlot    bool
+	slot       string
+	zone       string
+	node       string
+	giveWay    string
+	succession succession
+	clock      clock
+	log        zerolog.Logger
+}
+
+func (r releaser) run(ctx context.Context) (struct{}, error) {
+	if r.leases != nil {
+		if err := r.leases.Release(ctx); unreachable(err) {
+			return struct{}{}, err
+		} else if err != nil {
+			r.log.Warn().Err(err).Msg("releasing the node lease failed; it will lapse")
+		}
+	}
+	if !r.hasSlot {
+		return struct{}{}, nil
+	}
+	next := api.Line{Nodes: []string{r.giveWay, r.node}, At: r.clock.now()} // and back
+	if r.giveWay == "" {
+		next = r.succession.next(ctx, r.zone)
+	}
+	if err := r.lock.Release(ctx, next); err != nil {
+		return struct{}{}, fmt.Errorf("release the slot %s: %w", r.slot, err)
+	}
+	return struct{}{}, nil
+}

@@ -1,0 +1,195 @@
+package lease
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/lock"
+)
+
+// view is what is known of the lock's Leases, and what was seen to happen to them.
+type view struct {
+	lock        *Lock
+	version     string                        // up to which it is known; "" if a list is needed
+	leases      map[int]*coordinationv1.Lease // the slots
+	constraints map[string]*coordinationv1.Lease
+
+	// goneUntil is until when a slot is left alone that was deleted while it was held.
+	goneUntil map[int]time.Time
+	turns     map[int]turn // this node's
+	// For whose sake, and since when, this node leaves free slots alone.
+	closedFor   string
+	closedSince time.Time
+	zoneFree    time.Time            // since when the zone was free, when it last was
+	passed      map[string]time.Time // who has let its turn pass, and until when that counts
+}
+
+func (l *Lock) newView() *view {
+	return &view{
+		lock: l, leases: map[int]*coordinationv1.Lease{}, constraints: map[string]*coordinationv1.Lease{},
+		goneUntil: map[int]time.Time{}, turns: map[int]turn{}, passed: map[string]time.Time{},
+	}
+}
+
+// lineOf is the line that a slot carries.
+func lineOf(lease *coordinationv1.Lease) api.Line {
+	if lease == nil {
+		return api.Line{}
+	}
+	return api.ParseLine(lease.Annotations[api.NextAnnotation], lease.Annotations[api.LineAnnotation])
+}
+
+// all are the Leases of the lock.
+func (v *view) all() []*coordinationv1.Lease {
+	return slices.AppendSeq(slices.Collect(maps.Values(v.leases)), maps.Values(v.constraints))
+}
+
+// see takes in a change and says whether it is one of this lock.
+func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
+	if v.lock.isConstraint(lease.Name) {
+		if kind == watch.Deleted {
+			delete(v.constraints, lease.Name)
+		} else {
+			if lease.Name == api.ZoneName(v.lock.cfg.Name) {
+				v.seeZone(v.constraints[lease.Name], lease)
+			}
+			v.constraints[lease.Name] = lease
+		}
+		return true
+	}
+	i, ok := v.lock.index(lease.Name)
+	if !ok {
+		return false
+	}
+	was := v.leases[i]
+	if was != nil && holderOf(was) != "" && (kind == watch.Deleted || was.UID != lease.UID) {
+		v.goneUntil[i] = time.Now().Add(v.lock.cfg.DeletedGrace)
+	}
+	if kind == watch.Deleted {
+		delete(v.leases, i)
+		return true
+	}
+	if holderOf(lease) != "" {
+		delete(v.goneUntil, i)
+	}
+	v.leases[i] = lease
+	return true
+}
+
+// indexes are the slots that there are, in their order.
+func (v *view) indexes() []int {
+	var out []int
+	for i := range v.leases {
+		out = append(out, i)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ours says whether this node holds a slot.
+func (v *view) ours() bool {
+	for _, lease := range v.leases {
+		if holderOf(lease) == v.lock.cfg.Node && !tooNew(lease) {
+			return true
+		}
+	}
+	return false
+}
+
+// free are the slots that nobody holds.
+func (v *view) free() []int {
+	var out []int
+	for i := range v.lock.cfg.Slots {
+		if lease := v.leases[i]; lease == nil || holderOf(lease) == "" && !tooNew(lease) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// holders are those that hold slots, those of a newer schema included.
+func (v *view) holders() []lock.Holder {
+	var out []lock.Holder
+	for _, i := range v.indexes() {
+		lease := v.leases[i]
+		switch {
+		case tooNew(lease):
+			out = append(out, lock.Holder{Slot: lease.Name, Node: "a newer version of rebootd"})
+		case holderOf(lease) != "":
+			h := lock.Holder{Slot: lease.Name, Node: holderOf(lease)}
+			if t := lease.Spec.AcquireTime; t != nil {
+				h.Since = t.Time
+			}
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// holds says whether a node holds a slot.
+func (v *view) holds(node string) bool {
+	return slices.ContainsFunc(v.holders(), func(h lock.Holder) bool { return h.Node == node })
+}
+
+func (v *view) full() bool { return len(v.holders()) >= v.lock.cfg.Slots }
+
+// leftSlots says whether slots are held that this node's number of slots does not
+// have.
+func (v *view) leftSlots() bool {
+	for i, lease := range v.leases {
+		if i >= v.lock.cfg.Slots && holderOf(lease) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// paused is why people have paused the lock.
+func (v *view) paused() (why string, is bool) {
+	for _, i := range v.indexes() {
+		if why, is = v.leases[i].Annotations[api.PausedAnnotation]; is {
+			return reason(why), true
+		}
+	}
+	for _, name := range []string{api.ZoneName(v.lock.cfg.Name), api.ControlPlaneName(v.lock.cfg.Name)} {
+		if lease := v.constraints[name]; lease != nil {
+			if why, is = lease.Annotations[api.PausedAnnotation]; is {
+				return reason(why), true
+			}
+		}
+	}
+	return "", false
+}
+
+// maxReason bounds what is repeated of people's words.
+const maxReason = 300
+
+func reason(s string) string {
+	if s == "" {
+		return "no reason is given"
+	}
+	return strings.ToValidUTF8(s[:min(len(s), maxReason)], "")
+}
+
+func (v *view) waiting() lock.Waiting {
+	w := lock.Waiting{Holders: v.holders()}
+	w.Paused, _ = v.paused()
+	if c, has, barred := v.barred(); barred {
+		w.Constraint = c.words(has)
+	}
+	for _, i := range v.free() {
+		if gone := v.goneUntil[i]; gone.After(time.Now()) {
+			w.Deleted = gone
+		}
+	}
+	if line := v.line().Nodes; len(line) > 0 && line[0] != v.lock.cfg.Node {
+		w.ReservedFor = line[0]
+	}
+	return w
+}
