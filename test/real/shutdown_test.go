@@ -113,7 +113,7 @@ func TestPowerCut(t *testing.T) {
 		"Draining": func(b *bed, m *machine) {
 			b.Namespace(b.prefix)
 			b.pod(m)
-			b.must(shared.Budget(b.ctx, b.prefix, "app", 1))
+			b.must(shared.Budget(b.ctx, b.prefix, m.Name, 1))
 		},
 		"Rebooting": func(b *bed, m *machine) { b.configure(m, "REBOOTD_REBOOT_COMMAND=true") },
 		"Verifying": func(_ *bed, m *machine) { m.silent.Store(true) },
