@@ -24,8 +24,9 @@ type stepper struct {
 	retryAt time.Time
 	failed  int // steps in a row
 	refused decide.Refused
-	refuses int       // writes in a row that were refused, once that was certain
-	doubted time.Time // the first refusal in a row
+	refuses int // writes in a row that were refused, once that was certain
+
+	doubted, doubtedLast time.Time // the first and the last refusal in a row
 }
 
 const (
@@ -34,6 +35,16 @@ const (
 	refusedFor = 10 * time.Second
 	doubtPause = 2 * time.Second // between two tries until then
 )
+
+// doubt notes that a write was refused, and says whether that is certain by now. A
+// refusal from long before says nothing of this one.
+func (s *stepper) doubt(now time.Time) (certain bool) {
+	if s.refuses == 0 && now.Sub(s.doubtedLast) > refusedFor {
+		s.doubted = now
+	}
+	s.doubtedLast = now
+	return now.Sub(s.doubted) >= refusedFor
+}
 
 // callOff has a spawn that is being done not start its command, if it has not yet.
 func (s *stepper) callOff() {
@@ -124,10 +135,8 @@ func (d *Daemon) stepFailed(step decide.Step, err error) {
 	}
 	line := d.cfg.Log.Error().Err(err).Str("step", string(step.Do)).Str("reason", string(step.Reason))
 	words, refused := refusal(err)
-	if refused && d.steps.doubted.IsZero() {
-		d.steps.doubted = now
-	}
-	if refused && step.Do.Writes() && now.Sub(d.steps.doubted) >= refusedFor {
+	refused = refused && step.Do.Writes()
+	if refused && d.steps.doubt(now) {
 		d.steps.refuses++
 		d.steps.failed, d.steps.retryAt = 0, time.Time{}
 		d.steps.refused = decide.Refused{Do: step.Do, Words: words, Until: now.Add(decide.Pause(d.steps.refuses))}
@@ -195,7 +204,7 @@ func (d *Daemon) write(s decided) {
 		return
 	}
 	do(d, s.step, nodePatcher{d.cfg.API, d.cfg.NodeName, data, subresources}.run, func(n *corev1.Node) {
-		d.steps.refused, d.steps.refuses, d.steps.doubted = decide.Refused{}, 0, time.Time{}
+		d.steps.refused, d.steps.refuses, d.steps.doubtedLast = decide.Refused{}, 0, time.Time{}
 		d.node.see(n)
 		d.cfg.Metrics.transition(s.record, s.step, d.clock.now())
 		if !s.step.Silent {

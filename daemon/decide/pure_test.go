@@ -1,51 +1,14 @@
 package decide
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"rebootd.dev/daemon/api"
 )
-
-// The decision has no client, no clock and no file.
-func TestDecisionIsPure(t *testing.T) {
-	allowed := []string{"cmp", "errors", "fmt", "slices", "strconv", "strings", "time", "rebootd.dev/daemon/api", "rebootd.dev/daemon/gate"}
-	clocks := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, imp := range file.Imports {
-			if path, _ := strconv.Unquote(imp.Path.Value); !slices.Contains(allowed, path) {
-				t.Errorf("%s imports %s", name, path)
-			}
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if sel, ok := n.(*ast.SelectorExpr); ok {
-				if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "time" && slices.Contains(clocks, sel.Sel.Name) {
-					t.Errorf("%s asks a clock: time.%s", name, sel.Sel.Name)
-				}
-			}
-			return true
-		})
-	}
-}
 
 // Whatever any version has written leads to a decision, on its boot and after it, that
 // people can be told of and that can be written.
