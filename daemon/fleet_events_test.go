@@ -440,7 +440,7 @@ func (f *fleet) othersAtWork(n *fleetNode) {
 // critical is told of a moment at which a node's next step is a large one, and may have
 // something happen just then.
 func (f *fleet) critical(n *fleetNode) {
-	if f.faulty() && (f.zealous() || f.chance(4)) {
+	if f.faulty() && (f.zealous() || f.meddlesome() || f.chance(4)) {
 		select {
 		case f.urgent <- n:
 		default:
@@ -452,6 +452,10 @@ func (f *fleet) critical(n *fleetNode) {
 // comes back, which the daemons see late.
 func (f *fleet) zealous() bool { return f.seed%4 == 1 }
 
+// meddlesome says that others come in between at each such moment, in ways that a node
+// must mind there.
+func (f *fleet) meddlesome() bool { return f.seed%4 == 3 }
+
 // mischief is what happens then.
 func (f *fleet) mischief(n *fleetNode) {
 	if !n.m.Up() || !f.faults {
@@ -460,11 +464,15 @@ func (f *fleet) mischief(n *fleetNode) {
 	note := func(s string) { f.w.Note(n.name, "fleet", "just then %s", s) }
 	what := f.number(6)
 	f.mu.Lock()
-	if n.record.Phase == "Verifying" { // nothing but this matters then
+	switch verifies := n.record.Phase == "Verifying"; { // little matters then
+	case verifies && f.zealous():
+		what = 4
+	case verifies && f.meddlesome():
+		what = 3
+	case verifies:
 		what = 3 + what%2
-		if f.zealous() {
-			what = 4
-		}
+	case f.meddlesome():
+		what %= 3
 	}
 	f.mu.Unlock()
 	switch what {

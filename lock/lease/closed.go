@@ -51,6 +51,27 @@ func (v *view) isClosed(line api.Line, now time.Time) (until time.Time, is bool)
 	return until, now.Before(until)
 }
 
+// saysWithin is for how long one that has just taken a slot, or is about to release it, is
+// waited for to say of which zone it is, or that it is gone.
+const saysWithin = 2 * time.Second
+
+// isUnsaid says whether others hold slots and none says of which zone it is, and until when
+// that is waited for: who takes a slot in between may close the zone to the one before it,
+// whose turn it is.
+func (v *view) isUnsaid(now time.Time) (until time.Time, is bool) {
+	for _, c := range v.lock.constraints() {
+		if !c.isHolder && v.constraint(c) == "" && !v.leftOver(c) {
+			if v.unsaid.IsZero() {
+				v.unsaid = now
+			}
+			until = v.unsaid.Add(saysWithin)
+			return until, now.Before(until)
+		}
+	}
+	v.unsaid = time.Time{}
+	return time.Time{}, false
+}
+
 // seeZone takes in who says what of the zone. Whose turn it was, and who has let it
 // pass while the zone was free, is not waited for again for a while: its daemon does
 // not run.

@@ -91,9 +91,11 @@ func TestZoneIsClosed(t *testing.T) {
 				}
 			}
 			v.zone("")
+			v.slot(0, "", line)
 			if got := v.wait(); got != c.free {
 				t.Errorf("%s waits for %s when the zone is free, want %s", node, got, c.free)
 			}
+			v.slot(0, "x", api.Line{})
 			v.zone("a")
 			if c.closed > 0 {
 				v.wait()
@@ -117,6 +119,48 @@ func TestZoneIsClosed(t *testing.T) {
 		v.slot(0, "", api.Line{Nodes: []string{"behind"}})
 		if got := v.wait(); got != -1 {
 			t.Errorf("of the zone that was closed, waits for %s", got)
+		}
+	})
+}
+
+// Who has just taken a slot has not said its zone yet, and who is about to release one
+// says none any more. What that one says is awaited, and not for ever.
+func TestZoneThatIsNotSaidYet(t *testing.T) {
+	line := api.Line{Nodes: []string{"me"}, Turn: []string{"b"}, At: time.Now()}
+	synctest.Test(t, func(t *testing.T) {
+		v := newQueueView(t, "me", "a")
+		v.slot(0, "", line)
+		v.slot(1, "b", line)
+		for _, since := range []time.Duration{0, 500 * time.Millisecond} {
+			time.Sleep(since)
+			if got, want := v.wait(), saysWithin-since; got != want {
+				t.Errorf("%s after b has taken a slot waits for %s, want %s", since, got, want)
+			}
+		}
+		v.zone("b")
+		if got := v.wait(); got != -1 {
+			t.Errorf("when b has said its zone, waits for %s", got)
+		}
+		v.zone("")
+		v.slot(1, "", line)
+		if got := v.wait(); got != 0 {
+			t.Errorf("when b has released its slot, waits for %s", got)
+		}
+		v.slot(1, "mute", line)
+		if got := v.wait(); got != saysWithin {
+			t.Errorf("behind another that says no zone, waits for %s", got)
+		}
+		time.Sleep(saysWithin)
+		if got := v.wait(); got != 0 {
+			t.Errorf("behind one that says no zone, waits for %s in the end", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		v := newQueueView(t, "me", "") // of a lock without zones
+		v.slot(0, "", line)
+		v.slot(1, "b", line)
+		if got := v.wait(); got != 0 {
+			t.Errorf("without zones waits for %s", got)
 		}
 	})
 }

@@ -45,6 +45,9 @@ func (v *view) plan(now time.Time) (first time.Time, any bool) {
 	_, _, barred := v.barred()
 	free, line := v.free(), v.line()
 	reopens, closed := v.isClosed(line, now)
+	if until, is := v.isUnsaid(now); is && !closed {
+		reopens, closed = until, true
+	}
 	if paused || barred || v.full() || closed {
 		free = nil
 	}

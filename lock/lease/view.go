@@ -27,6 +27,7 @@ type view struct {
 	closedFor   string
 	closedSince time.Time
 	zoneFree    time.Time            // since when the zone was free, when it last was
+	unsaid      time.Time            // since when others hold slots, and none says its zone
 	passed      map[string]time.Time // who has let its turn pass, and until when that counts
 }
 
