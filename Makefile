@@ -16,7 +16,7 @@ demo: ## builds what it needs, then reboots three simulated nodes in turn
 	cd test && go run ./cmd/demo
 
 .PHONY: cluster
-cluster: ## a real control plane with simulated nodes, until Ctrl-C; prints KUBECONFIG
+cluster: ## a real control plane with three simulated machines and their daemons, until Ctrl-C; prints how to reach them
 	cd test && go run ./cmd/cluster
 
 .PHONY: check
@@ -67,9 +67,21 @@ size: build ## what the binary weighs
 bench: ## what the daemon costs, measured
 	cd test && go run ./cmd/bench
 
+# The image's name, for `make image` and `make manifests`: one from which your nodes can pull it.
+IMAGE ?= localhost/rebootd:dev
+OVERLAY ?= base
+
 .PHONY: image
-image: ## the container image, by docker or whatever DOCKER names
-	$${DOCKER:-docker} build --build-arg VERSION=$(VERSION) -t rebootd:$(VERSION) .
+image: ## the container image IMAGE, by docker or whatever DOCKER names
+	$${DOCKER:-docker} build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+.PHONY: manifests
+manifests: ## prints deploy/OVERLAY (base) with IMAGE, for kubectl apply -f -
+	@set -o pipefail; kubectl kustomize deploy/$(OVERLAY) | sed 's|localhost/rebootd:dev|$(IMAGE)|'
+
+.PHONY: kubeconfig
+kubeconfig: ## prints a kubeconfig for the systemd unit on NODE, for /etc/rebootd/kubeconfig
+	@deploy/kubeconfig '$(NODE)'
 
 # Packages want a version that they can compare.
 PACKAGE_VERSION := $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0~$(VERSION))

@@ -80,9 +80,9 @@ func configOf(t testing.TB, p *sim.Process, s settings) daemon.Config {
 	c := daemon.Config{
 		NodeName: p.Name, Same: s.same,
 		Policy: decide.Policy{Lock: lockName, OrderWait: s.limit, RebootTimeout: rebootTimeout, HealthTimeout: healthTimeout},
-		API:    p.Client, Lock: l, LeaseRequired: s.nodeLease == "required", Host: p, Sentinels: p.Sentinels(),
+		API:    p.Client, Lock: l, LeaseRequired: s.nodeLease == "required", Host: p, Sentinels: p.Sentinels(), Now: p.Now,
 		Gates: daemon.OwnGates(), Stages: stages,
-		WatchShutdown: p.WatchShutdown, Userspace: p.Userspace,
+		WatchShutdown: p.WatchShutdown, CancelShutdown: p.CancelShutdown, Userspace: p.Userspace,
 		Spawn: func(level api.Level, output func(string)) (daemon.Child, error) {
 			c, err := p.Spawn(level, output)
 			if err != nil {

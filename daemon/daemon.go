@@ -44,6 +44,7 @@ type Drainer interface {
 type Host interface {
 	Boot() (reboot.Boot, error)
 	Uptime() time.Duration
+	KexecLoaded() bool
 }
 
 // Child is a reboot command that was started.
@@ -57,6 +58,9 @@ type Child interface {
 // and may be called again after a restart of the daemon.
 type Stage interface {
 	Kind() decide.Stage
+	// Empty says that there is nothing to do at present, so that the stage is left out. It
+	// answers at once, also while Do or Undo runs.
+	Empty() bool
 	// Do does it, and returns what became of its parts for the report, also when it has
 	// failed. When ctx ends it stops.
 	Do(ctx context.Context) ([]api.HookOutcome, error)
@@ -65,11 +69,11 @@ type Stage interface {
 	Undo(ctx context.Context) ([]api.HookOutcome, error)
 }
 
-// Config is what a daemon is made of. All fields but NodeLease, Checks and Same are
-// needed.
+// Config is what a daemon is made of. All fields but NodeLease, Checks, Rebooters, Same and Now
+// are needed.
 type Config struct {
 	NodeName string
-	Policy   decide.Policy // but its stages
+	Policy   decide.Policy // but its node and its stages
 	Same     string        // the label whose value nodes that are down together share; "" is no rule
 
 	API           NodeAPI
@@ -78,6 +82,7 @@ type Config struct {
 	LeaseRequired bool       // without a node lease nothing is done to the node
 	Host          Host
 	Sentinels     <-chan sentinel.State
+	Now           func() time.Time // the machine's clock, read once, at the start; nil: time.Now
 
 	// Gates are asked in this order: of several that are closed, people are told of the
 	// first. The daemon's own ([OwnGates]) must be among them.
@@ -88,6 +93,9 @@ type Config struct {
 	// WatchShutdown tells what the machine knows of shutdowns, until ctx ends; package
 	// reboot implements it.
 	WatchShutdown func(ctx context.Context, seen func(reboot.Shutdown, error))
+	// CancelShutdown cancels the shutdown that the machine has scheduled, if it has;
+	// package reboot implements it.
+	CancelShutdown func(ctx context.Context) error
 	// Userspace tells what systemd knows of its own starts; package reboot implements it.
 	Userspace func(ctx context.Context) (reboot.Userspace, error)
 	// Checks are what a node must pass after a boot besides what its Node says, each
@@ -96,6 +104,10 @@ type Config struct {
 	// Spawn starts the command for a level of reboot; its output goes to output, line by
 	// line.
 	Spawn func(level api.Level, output func(line string)) (Child, error)
+
+	// Rebooters are sentences about other programs that are configured to reboot the
+	// machine, for people. There may be none.
+	Rebooters []string
 
 	// DryRun says what would be done, and does nothing to the cluster or the
 	// machine. Lock and the stages must have been made for a dry run, too.
@@ -136,6 +148,7 @@ type Daemon struct {
 	shutdown *shutdownWorker
 	checks   *checksWorker
 	child    *childWorker
+	notices  *noticeWorker
 	workers  []worker
 
 	next    func(decide.Policy, *api.Record, decide.Facts) decide.Step
@@ -149,13 +162,16 @@ func New(c Config) (*Daemon, error) {
 	switch {
 	case c.NodeName == "":
 		return nil, errors.New("make a daemon: the node's name is empty")
-	case c.API == nil || c.Lock == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil || c.Userspace == nil ||
+	case c.API == nil || c.Lock == nil || c.Host == nil || c.Sentinels == nil || c.Spawn == nil || c.WatchShutdown == nil || c.CancelShutdown == nil || c.Userspace == nil ||
 		c.Status == nil || c.Alive == nil || c.Metrics == nil:
 		return nil, errors.New("make a daemon: a part of its configuration is missing")
 	case c.LeaseRequired && c.NodeLease == nil:
 		return nil, errors.New("make a daemon: the node lease is required but not configured")
 	}
-	d := &Daemon{cfg: c, instance: newInstance(), clock: newClock(), inbox: make(chan func(), 16), ready: make(chan struct{}), next: decide.Next}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	d := &Daemon{cfg: c, instance: newInstance(), clock: newClock(c.Now), inbox: make(chan func(), 16), ready: make(chan struct{}), next: decide.Next}
 	d.bg.inbox = d.inbox
 	d.events = newEvents(c.API, c.NodeName, c.Log)
 	d.reach = &reach{log: c.Log, metrics: c.Metrics}
@@ -166,6 +182,7 @@ func New(c Config) (*Daemon, error) {
 	d.shutdown = newShutdownWorker(c, d.bgp())
 	d.checks = newChecksWorker(c, d.bgp())
 	d.child = newChildWorker(c, d.bgp(), d.clock)
+	d.notices = newNoticeWorker(c, func() *nodeView { return d.node.view }, d.events)
 	var err error
 	if d.gates, err = newGateWorkers(c.Gates, d.bgp(), d.ownGates()); err != nil {
 		return nil, fmt.Errorf("make a daemon: %w", err)
@@ -174,12 +191,13 @@ func New(c Config) (*Daemon, error) {
 		return nil, fmt.Errorf("make a daemon: %w", err)
 	}
 	d.policy = c.Policy
+	d.policy.Node = c.NodeName
 	d.policy.Stages = d.stages.kinds()
 	if c.DryRun {
 		d.policy.RebootTimeout = forever // the machine will not go down
 	}
 	// Facts of the gates rest on those of the others.
-	d.workers = []worker{d.host, d.node, d.shutdown, d.checks, d.slot, d.lease, d.stages, d.child, d.gates}
+	d.workers = []worker{d.host, d.node, d.shutdown, d.checks, d.slot, d.lease, d.stages, d.child, d.notices, d.gates}
 	return d, nil
 }
 

@@ -2,8 +2,8 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -31,6 +31,9 @@ func Drain(d Drainer, limit time.Duration, onLimit decide.TimeoutPolicy) Stage {
 // Kind is what is to be known of the drain.
 func (d *drainStage) Kind() decide.Stage { return d.is }
 
+// Empty is never so: that there are no pods is found out by the drain.
+func (d *drainStage) Empty() bool { return false }
+
 // Do is done by the drain's own worker, since the drain does not end by itself.
 func (d *drainStage) Do(context.Context) ([]api.HookOutcome, error) {
 	return nil, errors.New("the drain does not end by itself")
@@ -39,9 +42,14 @@ func (d *drainStage) Do(context.Context) ([]api.HookOutcome, error) {
 // Undo has nothing to do: pods that have left come back by themselves.
 func (d *drainStage) Undo(context.Context) ([]api.HookOutcome, error) { return nil, nil }
 
-// showPause lies between two changes of what people are told of the drain, whatever the
-// drain itself sees.
-const showPause = 10 * time.Second
+const (
+	// showPause lies between two changes of what people are told of the drain, whatever the
+	// drain itself sees.
+	showPause = 10 * time.Second
+	// countPause lies between two changes of the numbers that they are told. A drain that
+	// is over by then has none.
+	countPause = 30 * time.Second
+)
 
 // drainWorker runs the drain.
 type drainWorker struct {
@@ -55,6 +63,7 @@ type drainWorker struct {
 	key      string // which drain: api.Record.DrainKey
 	progress drain.Progress
 	ran      time.Duration // before this run, or, when it has ended, with it
+	before   time.Duration // before this run, or the last one
 	begun    time.Time     // this run
 	tried    time.Duration // for how long this drain has been trying to begin, before this run or, when it has ended, with it
 	shown    shown
@@ -66,6 +75,8 @@ type shown struct {
 	blocked bool
 	summary string
 	at      time.Time
+	numbers string
+	counted time.Time
 }
 
 func newDrainWorker(c Config, bg *background, k clock, s *drainStage) *drainWorker {
@@ -93,7 +104,7 @@ func (w *drainWorker) follow(s decided) bool {
 		w.key, w.tried, w.ran = key, 0, 0
 	}
 	opts := drain.Options{ID: s.record.ID, Ran: max(w.ran, s.record.DrainHasRun()), Limit: s.step.Limit, Previous: w.previous(s.node)}
-	w.progress, w.ran, w.begun = drain.Progress{}, opts.Ran, time.Now()
+	w.progress, w.ran, w.before, w.begun = drain.Progress{}, opts.Ran, opts.Ran, time.Now()
 	w.task = start(w.bg, drainRun{w.stage.drainer, opts}.run, func(p drain.Progress) { w.progress = p }, w.ended)
 	return false // what was decided rested on what an earlier one had seen
 }
@@ -138,7 +149,7 @@ func (w *drainWorker) done() bool {
 
 func (w *drainWorker) facts(f *decide.Facts) {
 	p := decide.Progress{
-		Key: w.key, Blocked: w.shown.blocked, Summary: w.shown.summary, Detail: w.progress.Detail, Ran: w.hasRun(), Starting: w.hasTried(),
+		Key: w.key, Blocked: w.shown.blocked, Summary: w.shown.summary, Numbers: w.shown.numbers, Detail: w.progress.Detail, Ran: w.hasRun(), Before: w.before, Starting: w.hasTried(),
 	}
 	switch {
 	case w.key == "":
@@ -153,15 +164,38 @@ func (w *drainWorker) facts(f *decide.Facts) {
 // show brings shown up to date if it may be, and returns when it next may.
 func (w *drainWorker) show(now time.Time) time.Time {
 	due := w.shown.at.Add(showPause)
-	fresh := shown{key: w.key, blocked: len(w.progress.Blocked) > 0, summary: w.progress.Summary, at: now}
+	fresh := shown{key: w.key, blocked: len(w.progress.Blocked) > 0, summary: w.progress.Summary, at: now, counted: now}
 	switch {
 	case w.shown.key == fresh.key && w.shown.summary == fresh.summary:
+		w.count(now)
 		return now.Add(heartbeat)
 	case w.shown.key == fresh.key && now.Before(due) && !w.progress.Drained:
 		return due
 	}
+	if w.shown.key == fresh.key {
+		fresh.numbers = w.numbers()
+	}
 	w.shown = fresh
 	return now.Add(heartbeat)
+}
+
+// count brings the numbers up to date if it may be.
+func (w *drainWorker) count(now time.Time) {
+	if !now.Before(w.shown.counted.Add(countPause)) {
+		w.shown.numbers, w.shown.counted = w.numbers(), now
+	}
+}
+
+// numbers say how far the drain has come.
+func (w *drainWorker) numbers() string {
+	switch blocked := len(w.progress.Blocked); {
+	case !w.progress.Listed:
+		return ""
+	case blocked > 0:
+		return fmt.Sprintf("%s, %d blocked", w.progress.Detail, blocked)
+	default:
+		return w.progress.Detail
+	}
 }
 
 // previous is the report on the Node, nil if it cannot be read.
@@ -177,27 +211,17 @@ func (w *drainWorker) previous(n *nodeView) *api.Report {
 	return r
 }
 
-// reportToWrite is the report of the current operation if the Node's is another, "" if
-// there is none to write.
-func (w *stageWorkers) reportToWrite(r *api.Record, n *nodeView) string {
+// report is that of the record's operation as far as it is known, nil if nothing is.
+func (w *stageWorkers) report(r *api.Record) *api.Report {
 	if w.drain == nil {
-		return ""
+		return nil
 	}
 	p := &w.drain.progress
 	if r == nil || p.Report == nil || p.Report.ID != r.ID || !p.Listed {
-		return ""
+		return nil
 	}
 	report := *p.Report
-	report.Hooks = w.outcomes.of(r.ID)
-	data, err := json.Marshal(&report)
-	if err != nil {
-		w.drain.log.Error().Err(err).Msg("the report cannot be encoded; leaving it out")
-		return ""
-	}
-	if s := string(data); s != n.report {
-		return s
-	}
-	return ""
+	return &report
 }
 
 // drainRun is one run of the drain, in the background.

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/backoff"
+	"rebootd.dev/daemon/printable"
 )
 
 const (
@@ -63,22 +66,33 @@ func (e *events) add(kind string, reason api.Reason, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.seq++
+	e.pushNew(fmt.Sprintf("%x.%x", time.Now().UnixNano(), e.seq), kind, reason, message)
+}
+
+// once adds an Event, unless the API server still has the same from before, perhaps of
+// an earlier start of the daemon.
+func (e *events) once(kind string, reason api.Reason, message string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	sum := sha256.Sum256([]byte(string(e.uid) + " " + string(reason) + " " + message))
+	e.pushNew(hex.EncodeToString(sum[:12]), kind, reason, message)
+}
+
+// pushNew is called with mu held.
+func (e *events) pushNew(id, kind string, reason api.Reason, message string) {
 	now := metav1.NewTime(time.Now())
 	e.push(entry{event: &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: eventNamespace,
-			Name:      fmt.Sprintf("%s.%x.%x", clipName(e.name), now.UnixNano(), e.seq),
-		},
+		ObjectMeta:          metav1.ObjectMeta{Namespace: eventNamespace, Name: clipName(e.name) + "." + id},
 		InvolvedObject:      corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: e.name, UID: e.uid},
 		Reason:              string(reason),
-		Message:             clip(message, maxMessage),
+		Message:             printable.Line(message, maxMessage),
 		Type:                kind,
 		Source:              corev1.EventSource{Component: component, Host: e.name},
 		FirstTimestamp:      now,
 		LastTimestamp:       now,
 		Count:               1,
 		ReportingController: "rebootd.dev/" + component,
-		ReportingInstance:   clip(e.name, 128),
+		ReportingInstance:   printable.Line(e.name, 128),
 	}})
 }
 

@@ -80,6 +80,9 @@ func (f *fleet) kill(n *fleetNode, p *sim.Process, when string) {
 // command is the reboot command.
 func (f *fleet) command(n *fleetNode, c *sim.Command) error {
 	f.spawned(&n.truth, c)
+	if f.faulty() {
+		f.regret(n)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	down := func(d time.Duration) { n.goesDown = append(n.goesDown, time.Now().Add(d)) }
@@ -92,7 +95,8 @@ func (f *fleet) command(n *fleetNode, c *sim.Command) error {
 	case schedules:
 		d := f.upTo(10 * time.Minute)
 		down(d)
-		at := time.Now().Add(d)
+		at := n.goesDown[len(n.goesDown)-1]
+		n.scheduled = at
 		go n.m.Logind.Set(func(s *reboot.Shutdown) { s.Kind, s.At = "reboot", at })
 	case fails:
 		c.End(1, "refused")
@@ -146,12 +150,16 @@ func (f *fleet) goDown(n *fleetNode, ordered bool) {
 		n.requests++ // nobody has seen it yet: it stands
 	}
 	n.unasked.set(n.requests == n.served)
+	n.abort.wanted.set(n.requests > n.served)
 }
 
 // bootsUp has a machine boot. Operators that take care of nodes may have found it silent,
 // and be at work on it.
 func (f *fleet) bootsUp(n *fleetNode) {
 	n.m.Boots()
+	if f.faults && f.chance(6) {
+		n.m.SetClock(time.Unix(30, 0)) // no battery
+	}
 	if f.faults {
 		if f.chance(3) {
 			f.othersAtWork(n)
@@ -328,6 +336,7 @@ func (f *fleet) asks(n *fleetNode, is bool) {
 		n.served = n.requests
 	}
 	n.unasked.set(!is)
+	n.abort.wanted.set(is)
 }
 
 // event is something that goes wrong, or that somebody does.
@@ -336,10 +345,14 @@ func (f *fleet) event(n *fleetNode) {
 	node := n.m.Node()
 	switch f.number(400) {
 	case 0, 1, 2, 3:
-		if !n.m.HasSentinel(sentinelPath) {
+		f.mu.Lock()
+		served := n.requests <= max(n.served, n.abort.maybe)
+		f.mu.Unlock()
+		if !n.m.HasSentinel(sentinelPath) || served {
 			note("sentinel")
 			f.asks(n, true)
 			n.m.Touch(sentinelPath, "")
+			f.regret(n)
 		}
 	case 4:
 		note("request by annotation")
@@ -413,6 +426,12 @@ func (f *fleet) event(n *fleetNode) {
 		n.m.Drain.Pods(1)
 	case 27:
 		f.refuse(n)
+	case 30:
+		if f.chance(2) {
+			f.abort(n)
+		}
+	case 28, 29:
+		n.m.SetClock(n.m.Now().Add(f.upTo(4*24*time.Hour) - 2*24*time.Hour))
 	}
 }
 

@@ -22,6 +22,9 @@ func plantedFaults() map[string]fault {
 	for name, next := range decisionFaults {
 		out[name] = fault{next: next}
 	}
+	for name, next := range abortFaults {
+		out[name] = fault{next: next}
+	}
 	for name, parts := range partFaults {
 		out[name] = fault{parts: parts}
 	}
@@ -304,6 +307,7 @@ func (lax) Renew(context.Context) error { return nil }
 
 // quick are those that are found in one of the first fleets: the short run has them only.
 var quick = []string{
+	"an abort does not serve the request", "an abort leaves the cordon", "never removes an abort", "obeys no abort while it verifies",
 	"does not ask for the kubelet's word on this boot", "does not undo the hooks", "finds the slot of anybody",
 	"gives up the slot before the node is verified", "judges a drain by the time since the cordon",
 	"keeps the slot of an operation that has ended", "obeys no hold", "orders without having written it ahead", "releases nothing",

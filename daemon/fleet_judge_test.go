@@ -47,6 +47,7 @@ type judge struct {
 	leases   bool
 	zones    bool
 	onLimit  decide.TimeoutPolicy
+	onMove   func(t *truth, was written)
 	robbed   bool      // somebody has taken a slot away: nodes without one are at work
 	pausedAt time.Time // zero: not paused
 }
@@ -76,6 +77,8 @@ type truth struct {
 	served    int // the last of them that a reboot has served
 	unasked   since
 	goesDown  []time.Time // reboots that were agreed to and are to come
+	scheduled time.Time   // the last of them that the machine has told
+	abort     abort
 	broken    brokenKind
 	byRebootd int  // reboots
 	off       bool // down, by rebootd
@@ -150,6 +153,9 @@ type written struct {
 	Failure *struct {
 		Reason string `json:"reason"`
 	} `json:"failure"`
+	Undo *struct {
+		Reason string `json:"reason"`
+	} `json:"undo"`
 }
 
 // disturbed says whether the node is drained, or down, or may be.
@@ -248,6 +254,7 @@ func (j *judge) changed(before, after *corev1.Node, by string) {
 	}
 	if t.annotated = asks; asks {
 		t.unasked.set(false)
+		t.abort.wanted.set(true)
 	}
 	for _, c := range after.Status.Conditions {
 		if c.Type == corev1.NodeReady {
@@ -257,6 +264,8 @@ func (j *judge) changed(before, after *corev1.Node, by string) {
 	t.rebooted = after.Status.NodeInfo.BootID
 	t.judgeHealth()
 	j.cordon(t, was, before, after, by)
+	j.aborts(t, was, before, after, by)
+	j.onMove(t, was)
 	if was.Phase != t.record.Phase {
 		t.since = time.Now()
 		j.moved(t, was)
@@ -276,21 +285,22 @@ func (j *judge) cordon(t *truth, was written, before, after *corev1.Node, by str
 		t.ours = by == "rebootd"
 	case had && !has:
 		if by == "rebootd" {
-			j.uncordons(t, was)
+			j.uncordons(t, was, before)
 		}
 		t.ours = false
 	}
 }
 
 // uncordons is called when rebootd uncordons a node.
-func (j *judge) uncordons(t *truth, was written) {
+func (j *judge) uncordons(t *truth, was written, before *corev1.Node) {
 	if !t.ours {
 		j.violated(t.name, "somebody else's cordon was removed")
 	}
 	if t.record.disturbed() {
 		j.violated(t.name, "uncordoned, and %s by its record", t.record.Phase)
 	}
-	if was.Phase != "Verifying" && was.Phase != "Halted" {
+	aborted := before.Annotations["rebootd.dev/abort"] != "" || was.Undo != nil && was.Undo.Reason == "Aborted"
+	if was.Phase != "Verifying" && was.Phase != "Halted" || aborted {
 		return
 	}
 	switch {
@@ -405,6 +415,9 @@ func (j *judge) checkAll(all bool) {
 	defer j.mu.Unlock()
 	for name, t := range j.byName {
 		t.slotless.set(!holders[name])
+		if t.runs.isFor(late) && time.Since(t.refusedAt) > refusal {
+			j.overdue(t)
+		}
 		tries := t.runs.isFor(late) && time.Since(t.refusedAt) > refusal && time.Since(t.since) > late
 		switch {
 		case !tries:
@@ -429,7 +442,9 @@ func (j *judge) unrestOf(t *truth) string {
 		return "its record is " + t.raw
 	case t.cordoned.is() && t.ours:
 		return "cordoned by rebootd"
-	case t.requests > t.served:
+	case t.abort.asked.is():
+		return "it is aborted: " + t.abort.value
+	case t.requests > max(t.served, t.abort.maybe):
 		return "a request was not served"
 	}
 	return ""
@@ -496,6 +511,8 @@ func (j *judge) spawned(t *truth, c *sim.Command) {
 		j.violated(t.name, "a reboot was ordered although it is inhibited")
 	case j.knows(t, t.held):
 		j.violated(t.name, "a reboot was ordered although the node is held")
+	case j.knows(t, t.abort.asked):
+		j.violated(t.name, "a reboot was ordered although it is aborted")
 	case j.knows(t, t.taken):
 		j.violated(t.name, "a reboot was ordered although others are at work on the node")
 	case j.hooked && (!t.hooks.did || t.hooks.undone || t.hooks.running > 0):

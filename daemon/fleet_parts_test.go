@@ -104,6 +104,9 @@ func (h *hookStage) Kind() decide.Stage {
 	return decide.Stage{Name: "pre-drain.d", Reason: api.ReasonDraining, Message: "running the hooks", Failed: api.ReasonHookFailed, Undoable: true}
 }
 
+// Empty implements daemon.Stage.
+func (h *hookStage) Empty() bool { return false }
+
 // Do implements daemon.Stage.
 func (h *hookStage) Do(ctx context.Context) ([]api.HookOutcome, error) {
 	if !h.begin(false) {

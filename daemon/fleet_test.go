@@ -40,10 +40,11 @@ type fleet struct {
 	nodes []*fleetNode
 	plant fault
 
-	faults bool // while things go wrong; under judge.mu
-	apiOff moment
-	ticks  int
-	urgent chan *fleetNode
+	faults  bool // while things go wrong; under judge.mu
+	apiOff  moment
+	ticks   int
+	urgent  chan *fleetNode
+	regrets chan *fleetNode
 
 	dice sync.Mutex
 	rng  *rand.Rand
@@ -91,7 +92,7 @@ const (
 
 func newFleet(t *testing.T, seed uint64, plant fault) *fleet {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	f := &fleet{t: t, seed: seed, w: sim.NewWorld(), plant: plant, rng: rng, faults: true, urgent: make(chan *fleetNode, 1)}
+	f := &fleet{t: t, seed: seed, w: sim.NewWorld(), plant: plant, rng: rng, faults: true, urgent: make(chan *fleetNode, 1), regrets: make(chan *fleetNode, 1)}
 	n := 3 + rng.IntN(3)
 	if rng.IntN(25) == 0 {
 		n = 3 + rng.IntN(20)
@@ -118,6 +119,7 @@ func newFleet(t *testing.T, seed uint64, plant fault) *fleet {
 		c.Log = zerolog.Nop()
 	}
 	f.begin(f.w)
+	f.onMove = f.regretsMove
 	for i := range n {
 		f.nodes = append(f.nodes, f.newNode(fmt.Sprintf("n%d", i), i))
 	}
@@ -178,6 +180,14 @@ func (f *fleet) start(n *fleetNode) {
 		}
 		c := configOf(f.t, p, s)
 		f.stages(&c, n, p)
+		cancel := c.CancelShutdown
+		c.CancelShutdown = func(ctx context.Context) error {
+			err := cancel(ctx)
+			if err == nil && !p.Dead() {
+				f.recalled(n)
+			}
+			return err
+		}
 		c.Alive = func() {
 			if f.spins(&n.truth) {
 				p.Kill()
@@ -257,6 +267,9 @@ func (f *fleet) tick(d time.Duration) {
 		case n := <-f.urgent:
 			time.Sleep(f.upTo(time.Second))
 			f.mischief(n)
+		case n := <-f.regrets:
+			time.Sleep(f.upTo(time.Second))
+			f.abort(n)
 		}
 	}
 	for _, n := range f.nodes {

@@ -26,6 +26,7 @@ func (oneBoot) Boot() (reboot.Boot, error) {
 	return reboot.Boot{ID: "b", Time: time.Now().Add(-time.Hour)}, nil
 }
 func (oneBoot) Uptime() time.Duration { return time.Hour }
+func (oneBoot) KexecLoaded() bool     { return false }
 
 // fuzzedDaemon knows its machine and its Node, and has asked nobody else.
 func fuzzedDaemon(t *testing.T, n *corev1.Node) *Daemon {
@@ -33,10 +34,10 @@ func fuzzedDaemon(t *testing.T, n *corev1.Node) *Daemon {
 	d, err := New(Config{
 		NodeName: "a", Host: oneBoot{}, Gates: OwnGates(), Stages: []Stage{Drain(nil, time.Hour, decide.Rollback)},
 		API: struct{ NodeAPI }{}, Lock: struct{ lock.Locker }{}, Sentinels: make(chan sentinel.State),
-		WatchShutdown: func(context.Context, func(reboot.Shutdown, error)) {},
-		Userspace:     func(context.Context) (reboot.Userspace, error) { return reboot.Userspace{}, nil },
-		Spawn:         func(api.Level, func(string)) (Child, error) { return nil, nil },
-		Status:        func(string) {}, Alive: func() {}, Log: zerolog.Nop(), Metrics: NewMetrics(prometheus.NewRegistry(), ""),
+		WatchShutdown: func(context.Context, func(reboot.Shutdown, error)) {}, CancelShutdown: func(context.Context) error { return nil },
+		Userspace: func(context.Context) (reboot.Userspace, error) { return reboot.Userspace{}, nil },
+		Spawn:     func(api.Level, func(string)) (Child, error) { return nil, nil },
+		Status:    func(string) {}, Alive: func() {}, Log: zerolog.Nop(), Metrics: NewMetrics(prometheus.NewRegistry(), ""),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +61,7 @@ func FuzzNode(f *testing.F) {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 			Name: "a", UID: "u", ResourceVersion: value, Labels: map[string]string{key: value},
 			Annotations: map[string]string{
-				key: value, api.OperationAnnotation: operation, api.ReportAnnotation: report, api.HoldAnnotation: hold, api.RequestAnnotation: request, api.PriorityAnnotation: priority,
+				key: value, api.OperationAnnotation: operation, api.ReportAnnotation: report, api.ServedAnnotation: report, api.HoldAnnotation: hold, api.RequestAnnotation: request, api.PriorityAnnotation: priority,
 			},
 		}}
 		n.Spec.Taints = []corev1.Taint{{Key: key, Value: value}}

@@ -64,7 +64,7 @@ func (ownGate) Run(context.Context, func(gate.Verdict)) {}
 func (d *Daemon) ownGates() map[string]func() gate.Verdict {
 	return map[string]func() gate.Verdict{
 		Hold.Kind().Name:           d.node.holdVerdict,
-		OthersAtWork.Kind().Name:   d.node.othersVerdict,
+		OthersAtWork.Kind().Name:   func() gate.Verdict { return d.node.othersVerdict(d.host.boot.Time) },
 		NodeLeaseFree.Kind().Name:  d.lease.freeVerdict,
 		NodeLeaseThere.Kind().Name: d.lease.thereVerdict,
 		Inhibitors.Kind().Name:     d.shutdown.verdict,

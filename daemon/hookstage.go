@@ -10,6 +10,7 @@ import (
 
 // HookRunner runs an admin's own programs; package daemon/hook implements it.
 type HookRunner interface {
+	Any(dir string) bool
 	Do(ctx context.Context, dir string) ([]hook.Outcome, error)
 	Undo(ctx context.Context, dirs ...string) ([]hook.Outcome, error)
 }
@@ -37,6 +38,9 @@ func PreRebootHooks(r HookRunner) Stage {
 
 // Kind is what is to be known of the stage.
 func (s hookStage) Kind() decide.Stage { return s.is }
+
+// Empty says that there is no program in the directory.
+func (s hookStage) Empty() bool { return !s.runner.Any(s.is.Name) }
 
 // Do runs the hooks up to the first that fails.
 func (s hookStage) Do(ctx context.Context) ([]api.HookOutcome, error) {

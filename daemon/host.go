@@ -19,18 +19,22 @@ type hostWorker struct {
 	bg        *background
 	host      Host
 	log       zerolog.Logger
+	metrics   *Metrics
 	userspace userspaceReader
+	kexec     bool // a kexec is allowed
 
 	sentinels     []decide.Sentinel
 	sentinelsRead bool
-	problems      []string // with the sentinels, that the log has
+	notes         []string // with them, that the log has
+	problems      []string // with them, as the watcher says
+	told          []string // of that, and of what is spent, the log has
 	boot          decide.Boot
 	bootRead      bool
-	told          bool // that systemd cannot be asked
+	toldUserspace bool // that systemd cannot be asked
 }
 
 func newHostWorker(c Config, bg *background) *hostWorker {
-	w := &hostWorker{bg: bg, host: c.Host, log: c.Log, userspace: userspaceReader{c.Userspace}}
+	w := &hostWorker{bg: bg, host: c.Host, log: c.Log, metrics: c.Metrics, userspace: userspaceReader{c.Userspace}, kexec: c.Policy.AllowKexec}
 	w.boot.Userspace.Pending = true
 	return w
 }
@@ -46,7 +50,7 @@ func (w *hostWorker) missing() string {
 		return "reading the sentinel"
 	case !w.bootRead:
 		return "reading the boot ID"
-	case w.boot.Userspace.Pending && !w.told:
+	case w.boot.Userspace.Pending && !w.toldUserspace:
 		return "asking systemd for its count of soft reboots"
 	default:
 		return ""
@@ -58,14 +62,15 @@ func (w *hostWorker) missing() string {
 func (w *hostWorker) seeSentinels(s sentinel.State) {
 	w.sentinelsRead, w.sentinels = true, make([]decide.Sentinel, 0, len(s.Files))
 	for _, f := range s.Files {
-		w.sentinels = append(w.sentinels, decide.Sentinel{Path: f.Path, ModTime: f.ModTime, Content: f.Content, Packages: f.Packages})
-	}
-	for _, p := range s.Problems {
-		if !slices.Contains(w.problems, p) {
-			w.log.Warn().Str("problem", p).Msg("a sentinel cannot be watched or read properly")
-		}
+		w.sentinels = append(w.sentinels, decide.Sentinel{SentinelFile: f.SentinelFile, ModTime: f.ModTime, Content: f.Content, Packages: f.Packages})
 	}
 	w.problems = s.Problems
+	for _, n := range s.Notes {
+		if !slices.Contains(w.notes, n) {
+			w.log.Info().Str("note", n).Msg("a sentinel is looked at by another name")
+		}
+	}
+	w.notes = s.Notes
 	w.readBoot()
 }
 
@@ -91,11 +96,32 @@ func (w *hostWorker) follow(decided) bool {
 
 func (w *hostWorker) facts(f *decide.Facts) {
 	f.Boot, f.Uptime = w.boot, w.host.Uptime()
+	f.Boot.KexecLoaded = w.kexec && w.host.KexecLoaded()
 }
 
-// request is what asks for a reboot, with the Node's annotation.
-func (w *hostWorker) request(annotation string) decide.Request {
-	return decide.RequestOf(w.sentinels, w.boot, annotation)
+// request is what asks for a reboot, with what the Node says if it has been read.
+func (w *hostWorker) request(n *nodeWorker) decide.Request {
+	annotation := ""
+	if n.view != nil {
+		annotation = n.view.request
+	}
+	q := decide.RequestOf(w.sentinels, w.boot, annotation, n.record, n.served)
+	q.Problems = slices.Concat(w.problems, q.Problems)
+	if n.view != nil { // before that nothing is known of what was served
+		w.tell(q.Problems)
+	}
+	return q
+}
+
+// tell tells once, in the log, what is wrong with sentinels.
+func (w *hostWorker) tell(problems []string) {
+	for _, p := range problems {
+		if !slices.Contains(w.told, p) {
+			w.log.Warn().Str("problem", p).Msg("a sentinel requests nothing, or cannot be watched or read properly")
+		}
+	}
+	w.told = problems
+	w.metrics.problems.Set(float64(len(problems)))
 }
 
 // seeUserspace takes in what systemd has said, or why it could not be asked.
@@ -105,8 +131,8 @@ func (w *hostWorker) seeUserspace(u userspaceFound) {
 		return
 	}
 	w.boot.Userspace.Pending = u.again
-	if !w.told {
-		w.told = true
+	if !w.toldUserspace {
+		w.toldUserspace = true
 		if u.again {
 			w.log.Warn().Err(u.err).Msg("cannot ask systemd for its count of soft reboots; retrying, and ordering no soft reboot meanwhile")
 		} else {

@@ -14,15 +14,21 @@ import (
 // It turns each heartbeat, and nothing that it does itself takes long.
 const stuckAfter = 4 * heartbeat
 
-// Liveness tells whether the loop makes progress. It is safe for concurrent use.
-type Liveness struct{ last atomic.Int64 }
+// Liveness tells whether the loop makes progress. It is safe for concurrent use. It is
+// to be marked once before it is asked.
+type Liveness struct {
+	last atomic.Pointer[time.Time] // with its monotonic reading, which no setting of the clock moves
+}
 
 // Mark notes that the loop has made progress.
-func (l *Liveness) Mark() { l.last.Store(time.Now().UnixNano()) }
+func (l *Liveness) Mark() {
+	now := time.Now()
+	l.last.Store(&now)
+}
 
 // Stuck says for how long the loop has made no progress, if that is too long.
 func (l *Liveness) Stuck() (time.Duration, bool) {
-	idle := time.Since(time.Unix(0, l.last.Load()))
+	idle := time.Since(*l.last.Load())
 	return idle, idle > stuckAfter
 }
 

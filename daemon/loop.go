@@ -160,7 +160,7 @@ func (d *Daemon) follow(s decided) (idle bool) {
 func (d *Daemon) decide(now time.Time) decided {
 	s := decided{record: d.node.record, obeyed: d.node.recordErr == nil, node: d.node.view, now: now}
 	if !s.obeyed {
-		s.step = decide.HandsOff(d.node.recordErr)
+		s.step = decide.Drop(d.policy, d.node.recordErr, d.facts(now))
 		return s
 	}
 	s.step = d.next(d.policy, s.record, d.facts(now))
@@ -173,7 +173,7 @@ func (d *Daemon) facts(now time.Time) decide.Facts {
 	for _, w := range d.workers {
 		w.facts(&f)
 	}
-	f.Request = d.host.request(d.node.view.request)
+	f.Request = d.host.request(d.node)
 	f.Ailing = decide.Ailing(f)
 	f.HealthySince = d.checks.healthySince(f.Ailing, now)
 	return f

@@ -1,14 +1,9 @@
 package daemon
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rebootd.dev/daemon/api"
-	"rebootd.dev/daemon/decide"
-	"rebootd.dev/daemon/gate"
-	"rebootd.dev/drain"
 )
 
 // Metrics are what Prometheus sees of the daemon.
@@ -21,54 +16,61 @@ type Metrics struct {
 	drainPods  *prometheus.GaugeVec
 	blocked    *prometheus.GaugeVec
 	evictions  *prometheus.CounterVec
-	operations *prometheus.CounterVec
-	drainTime  prometheus.Histogram
-	rebootTime prometheus.Histogram
+	unreadable *prometheus.GaugeVec
+	holders    series
+	past       *pastMetrics
 	api        prometheus.Gauge
 	enforced   *prometheus.GaugeVec
-	gates      *prometheus.GaugeVec
+	gates      series
+	dryRun     prometheus.Gauge
+	problems   prometheus.Gauge
+	rebooters  prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, version string) *Metrics {
 	opts := func(name, help string) prometheus.GaugeOpts {
 		return prometheus.GaugeOpts{Namespace: "rebootd", Name: name, Help: help}
 	}
-	buckets := []float64{5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200}
 	m := &Metrics{
-		required:   prometheus.NewGauge(opts("reboot_required", "1 while a reboot is requested or under way.")),
-		phase:      prometheus.NewGaugeVec(opts("phase", "1 for the phase that the node is in."), []string{"phase"}),
+		required:   prometheus.NewGauge(opts("reboot_required", "1 while a reboot is requested, or under way as far as is known.")),
+		phase:      prometheus.NewGaugeVec(opts("phase", "1 for the phase that the node is in by the record on it; 0 for all of them while that is not known."), []string{"phase"}),
 		phaseSince: prometheus.NewGauge(opts("phase_since_seconds", "When the phase began, as a Unix time; 0 when idle.")),
-		slotHeld:   prometheus.NewGauge(opts("slot_held", "1 while the node holds a slot.")),
+		slotHeld:   prometheus.NewGauge(opts("slot_held", "1 while the node holds a slot, by the word of its Lease.")),
 		drainStart: prometheus.NewGauge(opts("drain_started_timestamp_seconds", "When the phase Draining began, as a Unix time; 0 in any other phase.")),
 		drainPods:  prometheus.NewGaugeVec(opts("drain_pods", "Pods of the current or last drain, by state or outcome."), []string{"state"}),
 		blocked:    prometheus.NewGaugeVec(opts("drain_blocked_pods", "Pods that cannot be evicted at present, by reason."), []string{"reason"}),
 		api:        prometheus.NewGauge(opts("api_reachable", "1 while the API server answers.")),
 		enforced:   prometheus.NewGaugeVec(opts("policy_enforced", "1 if the admission policy keeps this daemon to its own node, 0 if it does not; absent while that is unknown."), []string{"policy"}),
-		gates:      prometheus.NewGaugeVec(opts("gate_closed", "1 while a gate is closed, 0 while it is open; absent while the gate is not asked, as on an idle node."), []string{"gate"}),
+		dryRun:     prometheus.NewGauge(opts("dry_run", "1 if the daemon was started with `--dry-run`: it changes nothing, and the metrics say what is on the Node, not what it would have done.")),
+		gates:      series{GaugeVec: prometheus.NewGaugeVec(opts("gate_closed", "1 while a gate is closed, 0 while it is open; absent while the gate is not asked, as on an idle node."), []string{"gate"})},
+		rebooters:  prometheus.NewGauge(opts("other_rebooters", "How many signs there are of other programs that reboot this machine by themselves, past the lock and the drain; the log, an Event and the condition of the idle node say which.")),
+		problems:   prometheus.NewGauge(opts("sentinel_problems", "How many sentinels request nothing although they are there, or cannot be watched or read; the log and the Node's condition say why.")),
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "rebootd", Name: "evictions_total", Help: "Evictions requested, by the code of the answer.",
+			Namespace: "rebootd", Name: "evictions_total", Help: "Evictions requested, by the code of the answer; those of a dry run do not count.",
 		}, []string{"code"}),
-		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "rebootd", Name: "operations_total", Help: "Operations and attempts that have ended, by the reason why they ended.",
-		}, []string{"result"}),
-		drainTime: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "rebootd", Name: "drain_duration_seconds", Help: "From the start of the phase Draining until the node was drained.", Buckets: buckets,
-		}),
-		rebootTime: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "rebootd", Name: "reboot_duration_seconds", Help: "From the order to reboot until the node was verified.", Buckets: buckets,
-		}),
+		unreadable: prometheus.NewGaugeVec(opts("record_unreadable", "1 while the record on the Node cannot be obeyed, by the reason why: no action is taken, and no phase is known."), []string{"reason"}),
+		holders:    series{GaugeVec: prometheus.NewGaugeVec(opts("slot_holder_since_seconds", "Of a node that waits for a slot: who has held each slot for more than half an hour, and since when, as a Unix time; absent while it waits for nobody."), []string{"slot", "holder"})},
+		past:       newPastMetrics(),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "rebootd", Name: "build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	r.MustRegister(m.required, m.phase, m.phaseSince, m.slotHeld, m.drainStart, m.drainPods, m.blocked, m.api, m.enforced, m.gates,
-		m.evictions, m.operations, m.drainTime, m.rebootTime, info)
+	r.MustRegister(m.required, m.phase, m.phaseSince, m.slotHeld, m.drainStart, m.drainPods, m.blocked, m.api, m.enforced, m.gates.GaugeVec, m.problems, m.rebooters,
+		m.evictions, m.unreadable, m.holders.GaugeVec, m.dryRun, m.past, info)
 	for _, p := range phaseLabels() {
 		m.phase.WithLabelValues(p)
 	}
+	for _, code := range evictionCodes {
+		m.evictions.WithLabelValues(code)
+	}
+	m.observe(seen{})
 	return m
 }
+
+// evictionCodes are the codes that are seen in every other cluster. Counters are there
+// from the beginning: what is not there before the first event has had no increase by it.
+var evictionCodes = []string{"201", "403", "404", "409", "429", "500", "503", "error"}
 
 // idlePhase is the label of the phase of a node that has no operation.
 const idlePhase = "Idle"
@@ -92,79 +94,6 @@ func (m *Metrics) policy(c confinement) confinement {
 		m.enforced.WithLabelValues(ownNodePolicy).Set(number(c == confined))
 	}
 	return c
-}
-
-// seen is what the gauges show.
-type seen struct {
-	record   *api.Record
-	step     decide.Step
-	slotHeld bool
-	counts   map[string]int  // pods, by state or outcome
-	blocked  []drain.Blocked // pods
-	gates    []gate.Status
-}
-
-// seen puts together what the gauges show.
-func (d *Daemon) seen(s decided) seen {
-	out := seen{record: s.record, step: s.step, slotHeld: d.slot.state == decide.ClaimHeld, gates: d.gates.asked(s.step)}
-	if w := d.stages.drain; w != nil {
-		out.counts, out.blocked = w.progress.Counts, w.progress.Blocked
-	}
-	return out
-}
-
-// observe sets the gauges.
-func (m *Metrics) observe(s seen) {
-	current, since := idlePhase, 0.0
-	if s.record != nil {
-		current, since = string(s.record.Phase), float64(s.record.Since.Unix())
-	}
-	for _, p := range phaseLabels() {
-		m.phase.WithLabelValues(p).Set(number(p == current))
-	}
-	m.phaseSince.Set(since)
-	m.required.Set(number(s.record != nil || s.step.Reason == api.ReasonRebootRequested))
-	m.slotHeld.Set(number(s.slotHeld))
-	draining := phaseOf(s.record) == api.PhaseDraining
-	m.drainStart.Set(0)
-	if draining {
-		m.drainStart.Set(since)
-	}
-	m.gates.Reset()
-	for _, g := range s.gates {
-		if g.State != gate.Unknown {
-			m.gates.WithLabelValues(g.Name).Set(number(g.State == gate.Closed))
-		}
-	}
-	m.drainPods.Reset()
-	for state, n := range s.counts {
-		m.drainPods.WithLabelValues(state).Set(float64(n))
-	}
-	m.blocked.Reset()
-	if draining {
-		for _, b := range s.blocked {
-			m.blocked.WithLabelValues(string(b.Reason)).Inc()
-		}
-	}
-}
-
-// transition counts what a step that was done has brought to an end.
-func (m *Metrics) transition(old *api.Record, step decide.Step, now time.Time) {
-	if old == nil {
-		return
-	}
-	if old.Phase == api.PhaseDraining && step.Reason == api.ReasonDrained {
-		m.drainTime.Observe(now.Sub(old.Since).Seconds())
-	}
-	if step.Do == decide.DoRestore && step.Reason == api.ReasonRebootVerified && old.Order != nil {
-		m.rebootTime.Observe(now.Sub(old.Order.At).Seconds())
-	}
-	ended := step.Record == nil ||
-		step.Do == decide.DoRestore ||
-		step.Record.Phase == api.PhaseHalted && old.Phase != api.PhaseHalted
-	if ended {
-		m.operations.WithLabelValues(string(step.Reason)).Inc()
-	}
 }
 
 func number(b bool) float64 {

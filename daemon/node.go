@@ -29,7 +29,10 @@ type nodeWorker struct {
 	read      bool      // the API server has been asked once
 	record    *api.Record
 	recordErr error
-	pretended bool // the cordon of a dry run
+	stored    *api.Record // as it stands on the Node; in a dry run record is another one
+	served    *api.Served // nil: nothing, or nothing that can be read
+	pretended bool        // the cordon of a dry run
+	aborted   *string     // what a dry run has aborted: the annotation's value
 }
 
 func newNodeWorker(c Config, bg *background, r *reach, e *events) *nodeWorker {
@@ -57,7 +60,7 @@ func (w *nodeWorker) see(n *corev1.Node) {
 		if w.view != nil {
 			w.log.Warn().Str("node", w.follows.name).Msg("the Node is gone from the cluster; no longer renewing its slot and node lease, and waiting for a new Node")
 		}
-		w.view, w.record, w.recordErr = nil, nil, nil
+		w.view, w.record, w.recordErr, w.stored, w.served = nil, nil, nil, nil, nil
 		return
 	}
 	v := viewOf(n)
@@ -72,7 +75,15 @@ func (w *nodeWorker) see(n *corev1.Node) {
 		if v.operation != "" {
 			w.record, w.recordErr = api.ParseRecord([]byte(v.operation))
 		}
+		w.stored = w.record
 	}
+	if w.view == nil || w.view.served != v.served {
+		var err error
+		if w.served, err = api.ParseServed(v.served); err != nil {
+			w.log.Warn().Err(err).Str("annotation", api.ServedAnnotation).Msg("cannot tell from the Node which sentinels have been served; judging them by the clock")
+		}
+	}
+	v.last = lastReportOf(v.report, w.view)
 	w.view = v
 	w.events.node(v.uid)
 }
@@ -82,21 +93,39 @@ func (w *nodeWorker) follow(decided) bool { return true }
 func (w *nodeWorker) facts(f *decide.Facts) {
 	v := w.view
 	f.Node = decide.Node{
-		Unschedulable: v.unschedulable || w.pretended, Foreign: v.cordonForeign, Unprotected: v.unprotected(),
+		Unschedulable: v.unschedulable || w.pretended, Foreign: v.cordonForeign, Ours: v.cordonOurs, Unprotected: v.unprotected(),
 		Ready: v.ready, ReadyMessage: v.readyMessage, Heartbeat: v.heartbeat, KubeletBoot: v.bootID,
 	}
+	f.Abort = w.abort()
+}
+
+// abort is whether people abort, and why. A dry run, which cannot remove the annotation,
+// does what it asks for once.
+func (w *nodeWorker) abort() decide.Abort {
+	if w.view.abort == nil {
+		w.aborted = nil
+		return decide.Abort{}
+	}
+	if w.aborted != nil && *w.aborted == *w.view.abort {
+		return decide.Abort{}
+	}
+	return decide.Abort{Asked: true, Why: *w.view.abort}
 }
 
 func (w *nodeWorker) holdVerdict() gate.Verdict {
-	why := "held by the annotation " + api.HoldAnnotation
+	why := "held by the annotation " + api.HoldAnnotation + ", which gives no reason"
 	if w.view.hold != "" {
 		why = "held: " + w.view.hold
 	}
 	return verdictOf(why, w.view.held)
 }
 
-func (w *nodeWorker) othersVerdict() gate.Verdict {
-	return verdictOf(w.view.others, w.view.others != "")
+// othersVerdict rests on when the machine has booted, too.
+func (w *nodeWorker) othersVerdict(booted time.Time) gate.Verdict {
+	if w.view.others == nil {
+		return gate.Verdict{State: gate.Open}
+	}
+	return verdictOf(w.view.others.Words(booted), true)
 }
 
 // nodeFollower follows one Node, in the background.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -26,7 +27,7 @@ func TestNodeLeaseThatIsLostIsLookedUp(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			bg, settle := testBackground(t)
 			c := Config{NodeName: "n", NodeLease: freeLease{}, Log: zerolog.Nop(), Metrics: NewMetrics(prometheus.NewRegistry(), "")}
-			w := newLeaseWorker(c, bg, newClock(), &reach{log: c.Log, metrics: c.Metrics})
+			w := newLeaseWorker(c, bg, newClock(time.Now), &reach{log: c.Log, metrics: c.Metrics})
 			s := decided{
 				record: &api.Record{ID: "op", Phase: phase}, obeyed: true, node: &nodeView{uid: "uid"},
 				step: decide.Step{Do: decide.DoWait, Reason: api.ReasonQueued, Asks: gate.BeforeQueue},

@@ -12,6 +12,7 @@ import (
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/others"
+	"rebootd.dev/daemon/printable"
 )
 
 // nodeView is what the daemon keeps of its Node.
@@ -19,22 +20,31 @@ type nodeView struct {
 	uid             types.UID
 	resourceVersion string
 	unschedulable   bool
-	cordonForeign   bool   // by the API server's account of who has set it
-	others          string // who else is at work on it
+	cordonForeign   bool // by the API server's account of who has set it
+	cordonOurs      bool // likewise
+	abort           *string
+	others          *others.Finding // who else is at work on it, nil for nobody
 	ready           bool
 	readyMessage    string
 	heartbeat       time.Time // when the kubelet last said so
 	bootID          string
 	operation       string
 	report          string
+	last            lastReport // what is kept of report
 	held            bool
 	hold            string
 	request         string
+	served          string
+	notices         []notice
 	condition       *corev1.NodeCondition
 	labels          map[string]string
 	protections     map[string]string // those that it has, with their values
+	ourProtections  map[string]bool   // those of them that rebootd has set, by the API server's account
 	lifecycle       map[corev1.NodeConditionType]corev1.NodeCondition
 }
+
+// maxQuote bounds what is quoted of the words of others on the Node, in bytes.
+const maxQuote = 300
 
 // protections are the annotations that keep autoscalers from taking away a node
 // that is empty only because it was drained.
@@ -49,7 +59,7 @@ const protected = "true"
 func (v *nodeView) unprotected() []string {
 	var out []string
 	for _, k := range protections {
-		if _, ok := v.protections[k]; !ok {
+		if _, ok := v.protections[k]; !ok || v.ourProtections[k] {
 			out = append(out, k)
 		}
 	}
@@ -64,21 +74,31 @@ func viewOf(n *corev1.Node) *nodeView {
 		bootID:          n.Status.NodeInfo.BootID,
 		labels:          n.Labels,
 		protections:     map[string]string{},
+		ourProtections:  map[string]bool{},
 		lifecycle:       map[corev1.NodeConditionType]corev1.NodeCondition{},
 		operation:       n.Annotations[api.OperationAnnotation],
 		report:          n.Annotations[api.ReportAnnotation],
 		request:         n.Annotations[api.RequestAnnotation],
+		served:          n.Annotations[api.ServedAnnotation],
 		readyMessage:    "the kubelet has not said so yet",
 	}
+	v.notices = noticesOf(n)
 	v.cordonForeign = v.unschedulable && foreignCordon(n.ManagedFields)
+	v.cordonOurs = v.unschedulable && !v.cordonForeign && setByUs(n.ManagedFields, "unschedulable")
 	for _, k := range protections {
 		if value, ok := n.Annotations[k]; ok {
 			v.protections[k] = value
+			v.ourProtections[k] = value == protected && setByUs(n.ManagedFields, k)
 		}
 	}
+	if why, ok := n.Annotations[api.AbortAnnotation]; ok {
+		why = printable.Line(why, maxQuote)
+		v.abort = &why
+	}
 	v.hold, v.held = n.Annotations[api.HoldAnnotation]
+	v.hold = printable.Line(v.hold, maxQuote)
 	if found := others.Check(n); len(found) > 0 {
-		v.others = found[0].String()
+		v.others = &found[0]
 	}
 	for _, c := range n.Status.Conditions {
 		if isLifecycle(c.Type) {
@@ -87,13 +107,24 @@ func viewOf(n *corev1.Node) *nodeView {
 		switch c.Type {
 		case corev1.NodeReady:
 			v.ready = c.Status == corev1.ConditionTrue
-			v.readyMessage = fmt.Sprintf("%s: %s", c.Reason, c.Message)
+			v.readyMessage = printable.Line(fmt.Sprintf("%s: %s", c.Reason, c.Message), maxQuote)
 			v.heartbeat = c.LastHeartbeatTime.Time
 		case api.RebootRequired:
 			v.condition = &c
 		}
 	}
 	return v
+}
+
+// setByUs says whether the API server's account of who has set which field names rebootd
+// for a field.
+func setByUs(fields []metav1.ManagedFieldsEntry, name string) bool {
+	for _, e := range fields {
+		if e.FieldsV1 != nil && e.Manager == api.FieldManager && strings.Contains(e.FieldsV1.GetRawString(), `"f:`+name+`"`) {
+			return true
+		}
+	}
+	return false
 }
 
 // foreignCordon says whether the API server's account of who has set which field

@@ -66,7 +66,18 @@ func (d *Daemon) recordPatch(s decided, condition *corev1.NodeCondition) ([]byte
 	if s.step.ClearRequest && s.node.request != "" {
 		p.Metadata.Annotations[api.RequestAnnotation] = nil
 	}
-	if report := d.stages.reportToWrite(s.record, s.node); report != "" {
+	if s.step.ClearAbort && s.node.abort != nil {
+		p.Metadata.Annotations[api.AbortAnnotation] = nil
+	}
+	if s.step.Served != nil {
+		data, err := json.Marshal(s.step.Served)
+		if err != nil {
+			return nil, nil, fmt.Errorf("encode the served sentinels: %w", err)
+		}
+		text := string(data)
+		p.Metadata.Annotations[api.ServedAnnotation] = &text
+	}
+	if report := d.reportToWrite(s); report != "" {
 		p.Metadata.Annotations[api.ReportAnnotation] = &report
 	}
 	var subresources []string
@@ -86,10 +97,11 @@ func (d *Daemon) recordPatch(s decided, condition *corev1.NodeCondition) ([]byte
 }
 
 // protect sets the annotations that the new record says are ours, and removes
-// those that only the old one does and that nobody has changed.
+// those that only the old one does, or the API server's account of who has set them, and
+// that nobody has changed.
 func protect(annotations map[string]*string, n *nodeView, before, after *api.Record) {
 	for _, k := range protections {
-		was, is := before != nil && slices.Contains(before.Protected, k), after != nil && slices.Contains(after.Protected, k)
+		was, is := n.ourProtections[k] || before != nil && slices.Contains(before.Protected, k), after != nil && slices.Contains(after.Protected, k)
 		value, there := n.protections[k]
 		switch {
 		case is && !was && !there:
@@ -98,13 +110,4 @@ func protect(annotations map[string]*string, n *nodeView, before, after *api.Rec
 			annotations[k] = nil
 		}
 	}
-}
-
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n -= len("…"); n > 0 && s[n]&0xc0 == 0x80; n-- { // not inside a character
-	}
-	return s[:n] + "…"
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,10 +11,15 @@ import (
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/printable"
 )
 
 // publishPause lies between two writes that only tell people something.
 const publishPause = 5 * time.Second
+
+// moreKept is for how long a start of the daemon leaves on the Node what an earlier one has
+// told people besides, while it has nothing to say itself.
+const moreKept = time.Minute
 
 // publisher keeps what the Node tells people in step with what happens.
 type publisher struct {
@@ -37,8 +43,8 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 	}
 	status := conditionsPatch(d.conditionFor(s.step, s.record != nil, s.now), lifecycle)
 	report, key := "", d.stages.drainKey()
-	if key != d.publish.reportWritten {
-		report = d.stages.reportToWrite(s.record, s.node) // the pods seen, before any of them is gone
+	if key != d.publish.reportWritten && d.stages.report(s.record) != nil {
+		report = d.reportToWrite(s) // the pods seen, before any of them is gone
 	}
 	if status == nil && report == "" {
 		return later
@@ -46,6 +52,13 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 	pause := publishPause
 	if d.publish.refuses > 0 {
 		pause = decide.Pause(d.publish.refuses)
+	}
+	if have := s.node.condition; have == nil && s.record == nil {
+		if early := spread(d.cfg.NodeName, firstShown) - d.clock.running(); early > 0 {
+			return s.now.Add(early)
+		}
+	} else if have != nil && have.Status == corev1.ConditionFalse {
+		d.publish.ended = decide.Step{}
 	}
 	if due := d.publish.at.Add(pause); s.now.Before(due) && (s.node.condition != nil || d.publish.refuses > 0) {
 		return due
@@ -96,21 +109,26 @@ func statusPatch(n *nodeView, status *patchStatus, report string) ([]byte, error
 }
 
 // conditionFor is the condition that step calls for, nil when the Node's is right
-// already. A node that never had a reboot to do has no condition.
+// already.
 func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *corev1.NodeCondition {
 	have := d.node.view.condition
-	want := corev1.NodeCondition{Type: api.RebootRequired, Status: corev1.ConditionTrue, Reason: string(step.Reason), Message: clip(step.Message, maxMessage)}
+	want := corev1.NodeCondition{Type: api.RebootRequired, Status: corev1.ConditionTrue, Reason: string(step.Reason), Message: printable.Line(shownMessage(step), maxMessage)}
 	switch {
 	case d.node.recordErr != nil:
 		want.Status = corev1.ConditionUnknown
-	case !hasRecord:
-		if have == nil || have.Status == corev1.ConditionFalse {
-			return nil
-		}
+	case hasRecord && step.More == "" && d.clock.running() < moreKept && saysMore(have, want):
+		return nil
+	case hasRecord:
+	case have != nil && have.Status != corev1.ConditionFalse && d.publish.ended.Reason != "":
 		want.Status = corev1.ConditionFalse
-		if ended := d.publish.ended; ended.Reason != "" {
-			want.Reason, want.Message = string(ended.Reason), clip(ended.Message, maxMessage)
-		}
+		want.Reason, want.Message = string(d.publish.ended.Reason), printable.Line(d.publish.ended.Message, maxMessage)
+	case step.Reason == api.ReasonNotRequired:
+		want.Status = corev1.ConditionFalse
+		want.Reason, want.Message = idleWords(want.Message, have, at)
+	case step.Reason == api.ReasonBlocked:
+		want.Status = corev1.ConditionUnknown
+	default:
+		return nil // it is about to change
 	}
 	now := metav1.NewTime(at.UTC().Truncate(time.Second))
 	want.LastHeartbeatTime, want.LastTransitionTime = now, now
@@ -123,6 +141,11 @@ func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *c
 		}
 	}
 	return &want
+}
+
+// saysMore says whether a condition says what another does, and more.
+func saysMore(have *corev1.NodeCondition, want corev1.NodeCondition) bool {
+	return have != nil && have.Status == want.Status && have.Reason == want.Reason && strings.HasPrefix(have.Message, want.Message+"; ")
 }
 
 func (p publishing) run(ctx context.Context) (published, error) {

@@ -7,7 +7,11 @@ import (
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/printable"
 )
+
+// maxStatus bounds systemd's status, in bytes.
+const maxStatus = 2000
 
 // voice is what people have been told.
 type voice struct {
@@ -19,14 +23,14 @@ type voice struct {
 // the metrics, and, when a lasting state begins, the log and an Event.
 func (d *Daemon) say(s decided) {
 	step := s.step
-	text := fmt.Sprintf("%s: %s", step.Reason, step.Message)
+	text := fmt.Sprintf("%s: %s", step.Reason, shownMessage(step))
 	if step.Detail != "" {
 		text += " (" + step.Detail + ")"
 	}
 	if d.reach.err != nil && step.Reason != api.ReasonAPIUnreachable {
 		text = fmt.Sprintf("%s: %v; meanwhile %s", api.ReasonAPIUnreachable, d.reach.err, text)
 	}
-	if text != d.voice.status {
+	if text = printable.Line(text, maxStatus); text != d.voice.status {
 		d.voice.status = text
 		d.cfg.Status(text)
 		d.cfg.Log.Debug().Str("status", text).Msg("status")
@@ -39,6 +43,14 @@ func (d *Daemon) say(s decided) {
 		return
 	}
 	d.tellOnce(step)
+}
+
+// shownMessage is what the Node's condition says of a step, and systemd's status.
+func shownMessage(s decide.Step) string {
+	if s.More == "" {
+		return s.Message
+	}
+	return s.Message + "; " + s.More
 }
 
 // tellOnce tells what has not just been told.
@@ -66,12 +78,12 @@ func (d *Daemon) tell(step decide.Step) {
 	}
 	line = line.Str("reason", string(step.Reason)).Str("phase", string(phaseOf(d.node.record)))
 	if step.Detail != "" {
-		line = line.Str("detail", step.Detail)
+		line = line.Str("detail", printable.Line(step.Detail, maxMessage))
 	}
 	if d.node.record != nil {
 		line = line.Str("operation", d.node.record.ID)
 	}
-	line.Msg(step.Message)
+	line.Msg(printable.Line(step.Message, maxMessage))
 
 	if step.Reason == api.ReasonNotRequired || d.node.view == nil || d.cfg.DryRun {
 		return

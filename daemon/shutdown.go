@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -31,7 +33,7 @@ func newShutdownWorker(c Config, bg *background) *shutdownWorker {
 
 func (w *shutdownWorker) follow(s decided) bool {
 	p := s.phase()
-	wanted := s.obeyed && s.node != nil && (p != api.PhaseIdle || s.step.Asks != 0 || s.step.Do == decide.DoRelease)
+	wanted := s.node != nil && (!s.obeyed || p != api.PhaseIdle || s.step.Asks != 0 || s.step.Do == decide.DoRelease)
 	w.ours = s.record != nil && s.record.Order != nil
 	switch {
 	case wanted && w.task == nil:
@@ -78,4 +80,28 @@ type shutdownNews struct {
 func (w shutdownWatcher) run(ctx context.Context, say func(shutdownNews)) struct{} {
 	w.watch(ctx, func(s reboot.Shutdown, err error) { say(shutdownNews{s, err}) })
 	return struct{}{}
+}
+
+// recall cancels the reboot that the machine has scheduled. What logind knows follows in a
+// moment.
+func (d *Daemon) recall(s decided) {
+	do(d, s.step, recaller{d.cfg.CancelShutdown}.run, func(struct{}) {
+		d.steps.retryAt = d.clock.now().Add(recallPause)
+		d.tellOnce(s.step)
+	})
+}
+
+// recallPause lies between two requests to cancel a shutdown.
+const recallPause = time.Second
+
+// recaller asks, in the background.
+type recaller struct {
+	cancel func(ctx context.Context) error
+}
+
+func (r recaller) run(ctx context.Context) (struct{}, error) {
+	if err := r.cancel(ctx); err != nil {
+		return struct{}{}, fmt.Errorf("cancel the scheduled reboot: %w", err)
+	}
+	return struct{}{}, nil
 }

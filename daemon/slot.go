@@ -25,6 +25,7 @@ type slotWorker struct {
 	client  slotClient
 	reach   *reach
 	log     zerolog.Logger
+	node    string
 	same    string
 	dryRun  bool
 	mention func(decide.Step)
@@ -34,9 +35,15 @@ type slotWorker struct {
 	note   string
 	paused string
 	uid    string // of the Node for which state is known
+	// told says whether a slot is held by the word of its Lease when it was last seen. In
+	// a dry run, and while the record cannot be obeyed, state says something else.
+	told  bool
+	queue slotQueue
 
 	task *task
 	does slotTask
+
+	others holderWatch // who is waited for
 }
 
 // slotTask is what goes on for the slot.
@@ -47,16 +54,21 @@ const (
 	slotIsLookedUp
 	slotIsAcquired
 	slotIsKept
+	slotIsLookedAt
 )
 
 func newSlotWorker(c Config, bg *background, _ clock, r *reach, mention func(decide.Step)) *slotWorker {
-	return &slotWorker{bg: bg, client: slotClient{c.Lock}, reach: r, log: c.Log, same: c.Same, dryRun: c.DryRun, mention: mention}
+	return &slotWorker{
+		bg: bg, client: slotClient{c.Lock}, reach: r, log: c.Log, node: c.NodeName, same: c.Same, dryRun: c.DryRun, mention: mention,
+		others: holderWatch{bg: bg, api: c.API, node: c.NodeName},
+	}
 }
 
 // follow looks up the slot at first, waits for one while the operation queues, and
 // holds on to the one that is held.
 func (w *slotWorker) follow(s decided) bool {
 	want := w.wanted(s)
+	w.others.follow(s.now, want == slotIsAcquired)
 	if w.task != nil {
 		if w.does == want {
 			return true
@@ -81,7 +93,9 @@ func (w *slotWorker) wanted(s decided) slotTask {
 	}
 	begun := claimantOf(s, w.same).Begun
 	switch {
-	case s.step.Do == decide.DoRelease || !s.obeyed:
+	case !s.obeyed:
+		return slotIsLookedAt
+	case s.step.Do == decide.DoRelease:
 		return slotRests
 	case w.state == decide.ClaimHeld && w.dryRun: // there is nothing to keep
 		return slotRests
@@ -100,6 +114,7 @@ func (w *slotWorker) wanted(s decided) slotTask {
 
 // forget is for another Node: what is known of the slot is another's.
 func (w *slotWorker) forget(uid string) {
+	w.told = w.told && uid == w.uid
 	w.uid, w.state, w.name, w.note, w.paused = uid, decide.ClaimUnknown, "", "", ""
 }
 
@@ -116,6 +131,8 @@ func (w *slotWorker) begin(does slotTask, c lock.Claimant) {
 				w.paused = why
 			}
 		}, w.kept)
+	case slotIsLookedAt:
+		w.task = start(w.bg, slotLook{w.client, w.node}.run, w.looked, func(struct{}, bool) { w.task = nil })
 	}
 }
 
@@ -126,7 +143,7 @@ func (w *slotWorker) found(begun bool) func(slotFound, bool) {
 			return
 		}
 		w.reach.see(nil)
-		w.name, w.note, w.paused = f.slot, "", ""
+		w.name, w.note, w.paused, w.told = f.slot, "", "", f.held
 		switch {
 		case f.held:
 			w.state = decide.ClaimHeld
@@ -142,11 +159,15 @@ func (w *slotWorker) found(begun bool) func(slotFound, bool) {
 func (w *slotWorker) waits(x lock.Waiting) {
 	if w.state != decide.ClaimHeld {
 		w.note, w.paused = x.String(), x.Paused
+		w.queue.see(x)
+		if x.Err == nil {
+			w.others.holders = x.Holders
+		}
 	}
 }
 
 func (w *slotWorker) acquired(f slotFound, cancelled bool) {
-	w.task = nil
+	w.task, w.queue = nil, slotQueue{}
 	if f.err != nil {
 		// Cancelled, perhaps while the server was giving us one: look.
 		w.forget(w.uid)
@@ -157,6 +178,7 @@ func (w *slotWorker) acquired(f slotFound, cancelled bool) {
 	}
 	w.reach.see(nil)
 	w.state, w.name, w.note, w.paused = decide.ClaimHeld, f.slot, "", ""
+	w.told = w.told || !w.dryRun
 	w.mention(decide.Step{Reason: api.ReasonSlotAcquired, Message: "acquired the slot " + f.slot})
 }
 
@@ -174,19 +196,26 @@ func (w *slotWorker) kept(err error, cancelled bool) {
 
 // lose notes that the slot was taken away.
 func (w *slotWorker) lose(err error) {
-	w.state, w.note = decide.ClaimLost, err.Error()
+	w.state, w.note, w.told = decide.ClaimLost, err.Error(), false
 	w.log.Warn().Err(err).Str("reason", string(api.ReasonSlotLost)).Msg("the slot was taken away")
 }
 
 // released notes that no slot is held.
-func (w *slotWorker) released() { w.state, w.name, w.note = decide.ClaimFree, "", "" }
+func (w *slotWorker) released() {
+	w.state, w.name, w.note = decide.ClaimFree, "", ""
+	w.told = w.told && w.dryRun
+}
 
 func (w *slotWorker) facts(f *decide.Facts) {
 	title := "slot"
 	if w.name != "" {
 		title = "slot " + w.name
 	}
-	f.Claims = append(f.Claims, decide.Claim{ClaimKind: slotKind, State: w.state, Title: title, Note: w.note})
+	c := decide.Claim{ClaimKind: slotKind, State: w.state, Title: title, Note: w.note, Others: w.others.text}
+	if w.queue.atWork != "" { // of so few nodes that each change may be shown at once
+		c.Note, c.Others = "", w.queue.atWork
+	}
+	f.Claims = append(f.Claims, c)
 }
 
 func (w *slotWorker) pausedVerdict() gate.Verdict {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -31,7 +32,7 @@ func TestSlotThatIsLostIsLookedUpAtTheEnd(t *testing.T) {
 		locks := &findLock{}
 		bg, settle := testBackground(t)
 		c := Config{NodeName: "n", Lock: locks, Log: zerolog.Nop(), Metrics: NewMetrics(prometheus.NewRegistry(), "")}
-		w := newSlotWorker(c, bg, newClock(), &reach{log: c.Log, metrics: c.Metrics}, func(decide.Step) {})
+		w := newSlotWorker(c, bg, newClock(time.Now), &reach{log: c.Log, metrics: c.Metrics}, func(decide.Step) {})
 		turns := func(phase api.Phase, begun ...bool) {
 			t.Helper()
 			s := decided{record: &api.Record{ID: "op", Phase: phase}, obeyed: true, node: &nodeView{}, step: decide.Step{Do: decide.DoWait}}

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/printable"
 )
 
 // stageWorkers runs the stages.
@@ -136,7 +136,11 @@ func (w *stageWorker) ended(id string, r stageResult, cancelled bool) {
 	}
 }
 
-func (w *stageWorker) facts(f *decide.Facts) { f.Stages = append(f.Stages, w.progress) }
+func (w *stageWorker) facts(f *decide.Facts) {
+	p := w.progress
+	p.Empty = w.stage.Empty()
+	f.Stages = append(f.Stages, p)
+}
 
 // stageCall does or undoes a stage, in the background.
 type stageCall struct {
@@ -158,6 +162,19 @@ func (c stageCall) run(ctx context.Context, _ func(struct{})) stageResult {
 	return stageResult{out, err}
 }
 
+const (
+	maxHooks     = 32  // programs of which a report tells
+	maxHookError = 200 // bytes of what went wrong
+)
+
+// hooks are the outcomes of an operation's hooks, as this start of the daemon knows them.
+func (w *stageWorkers) hooks(r *api.Record) []api.HookOutcome {
+	if r == nil {
+		return nil
+	}
+	return w.outcomes.of(r.ID)
+}
+
 // outcomes keeps what became of the parts of the current operation's stages, as far as
 // its report has room: an operation that fails is tried again for days.
 type outcomes struct {
@@ -167,22 +184,19 @@ type outcomes struct {
 }
 
 func (o *outcomes) add(id string, all []api.HookOutcome) {
-	const most, longest = 32, 200 // of programs, and of what went wrong
 	if id != o.id {
 		o.id, o.kept = id, nil
 	}
 	for _, x := range all {
 		line := o.log.Info()
 		if x.Error != "" {
-			line = o.log.Warn().Str("error", x.Error)
+			line = o.log.Warn().Str("error", printable.Line(x.Error, maxMessage))
 		}
 		line.Str("stage", x.Stage).Str("hook", x.Name).Bool("undo", x.Undo).Float64("seconds", x.Seconds).Msg("ran a hook")
-		if len(x.Error) > longest {
-			x.Error = strings.ToValidUTF8(x.Error[:longest], "") + "…"
-		}
+		x.Error = printable.Line(x.Error, maxHookError)
 		o.kept = append(o.kept, x)
 	}
-	if n := len(o.kept) - most; n > 0 {
+	if n := len(o.kept) - maxHooks; n > 0 {
 		o.kept = slices.Delete(o.kept, 0, n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/backoff"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/lock"
 )
 
@@ -66,6 +67,8 @@ func (d *Daemon) act(s decided) bool {
 		d.release(s)
 	case s.step.Do == decide.DoSpawn:
 		d.spawn(s)
+	case s.step.Do == decide.DoRecall:
+		d.recall(s)
 	default:
 		d.write(s)
 	}
@@ -89,7 +92,13 @@ func (d *Daemon) pretend(s decided) {
 	if s.step.Do.Writes() {
 		d.node.record = s.step.Record
 	}
-	d.cfg.Log.Info().Str("step", string(s.step.Do)).Str("reason", string(s.step.Reason)).Msg("would do: " + s.step.Message)
+	if s.step.Served != nil {
+		d.node.served = s.step.Served
+	}
+	if s.step.ClearAbort || s.step.Do == decide.DoRecall { // nothing is cancelled: said once
+		d.node.aborted = d.node.view.abort
+	}
+	d.cfg.Log.Info().Str("step", string(s.step.Do)).Str("reason", string(s.step.Reason)).Msg("would do: " + printable.Line(s.step.Message, maxMessage))
 }
 
 // do runs work in the background and then done on the loop's goroutine, or fails. work
@@ -194,8 +203,12 @@ func (p nodePatcher) run(ctx context.Context) (*corev1.Node, error) {
 func (d *Daemon) write(s decided) {
 	after := s.step
 	if s.step.Record != nil {
-		after = d.next(d.policy, s.step.Record, d.facts(s.now))
-	} else {
+		f := d.facts(s.now)
+		if s.step.ClearAbort { // too late, and forgotten
+			f.Abort = decide.Abort{}
+		}
+		after = d.next(d.policy, s.step.Record, f)
+	} else if s.record != nil || !s.obeyed {
 		d.publish.ended = s.step
 	}
 	data, subresources, err := d.recordPatch(s, d.conditionFor(after, s.step.Record != nil, s.now))
@@ -206,7 +219,9 @@ func (d *Daemon) write(s decided) {
 	do(d, s.step, nodePatcher{d.cfg.API, d.cfg.NodeName, data, subresources}.run, func(n *corev1.Node) {
 		d.steps.refused, d.steps.refuses, d.steps.doubtedLast = decide.Refused{}, 0, time.Time{}
 		d.node.see(n)
-		d.cfg.Metrics.transition(s.record, s.step, d.clock.now())
+		if s.step.ClearAbort && s.record == nil && s.obeyed { // whoever sets it again at once waits
+			d.steps.retryAt = d.clock.now().Add(heartbeat)
+		}
 		if !s.step.Silent {
 			d.tellOnce(s.step)
 		}

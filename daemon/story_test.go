@@ -1,12 +1,14 @@
 package daemon_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/availability"
 	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/possible"
 	"rebootd.dev/daemon/sim"
 	"rebootd.dev/lock"
 	"rebootd.dev/lock/lease"
@@ -63,6 +66,9 @@ type story struct {
 	p     *sim.Process // nil: the daemon does not run
 	begun bool
 	takes time.Duration // the event
+
+	mu         sync.Mutex
+	impossible *reboot.ImpossibleError // why the machine cannot be rebooted; nil: it can
 
 	told      int // entries of the journal
 	condition string
@@ -170,17 +176,24 @@ func (s *story) event(d *datadriven.TestData) bool {
 	m := s.m
 	switch d.Cmd {
 	case "touch":
+		path := cmp.Or(text("path"), sentinelPath)
 		if d.HasArg("old") {
-			m.TouchOld(sentinelPath, text("content"))
+			m.TouchOld(path, text("content"))
 		} else {
-			m.Touch(sentinelPath, text("content"))
+			m.Touch(path, text("content"))
 		}
+	case "problem":
+		m.Problem(text("says"))
+	case "clock":
+		m.SetClock(m.Now().Add(duration()))
 	case "remove-sentinel":
-		m.RemoveSentinel(sentinelPath)
+		m.RemoveSentinel(cmp.Or(text("path"), sentinelPath))
 	case "request":
 		m.Annotate(api.RequestAnnotation, api.RequestReboot)
 	case "hold":
 		m.Annotate(api.HoldAnnotation, text("reason"))
+	case "abort":
+		m.Annotate(api.AbortAnnotation, cmp.Or(text("reason"), "a reason"))
 	case "unhold":
 		m.Annotate(api.HoldAnnotation, "")
 	case "slot":
@@ -256,6 +269,10 @@ func (s *story) event(d *datadriven.TestData) bool {
 		switch {
 		case d.HasArg("undo-takes-long"):
 			m.Hooks.SlowUndo()
+		case text("removed") != "":
+			m.Hooks.Remove(text("removed"))
+		case text("added") != "":
+			m.Hooks.Add(text("added"))
 		case text("ends") != "":
 			m.Hooks.End(text("ends"), "")
 		default:
@@ -266,6 +283,16 @@ func (s *story) event(d *datadriven.TestData) bool {
 		s.start()
 	case "systemd":
 		s.systemd(d, word())
+	case "cannot-reboot":
+		s.mu.Lock()
+		s.impossible = &reboot.ImpossibleError{Why: text("why"), Passing: d.HasArg("passing")}
+		s.mu.Unlock()
+	case "can-reboot":
+		s.mu.Lock()
+		s.impossible = nil
+		s.mu.Unlock()
+	case "kernel-is-loaded":
+		m.LoadKernel()
 	case "inhibited":
 		m.Logind.Set(func(x *reboot.Shutdown) { x.Inhibited = text("by") })
 	case "logind":
@@ -339,6 +366,14 @@ func (s *story) event(d *datadriven.TestData) bool {
 			n.Annotations = map[string]string{api.OperationAnnotation: fmt.Sprintf(
 				`{"v":1,"id":"%s","phase":"Queued","since":"2000-01-01T00:00:00Z","bootID":"%s","lock":"%s"}`, n.Name, n.Name, lockName)}
 		})
+	case "drains", "halts":
+		phase := map[string]string{"drains": "Draining", "halts": "Halted"}[d.Cmd]
+		n := &corev1.Node{}
+		n.Name = word()
+		n.Annotations = map[string]string{api.OperationAnnotation: fmt.Sprintf(
+			`{"v":1,"id":"x","phase":"%s","since":"%s","bootID":"x","failure":{"reason":"Unhealthy","message":"not healthy within 15m0s"}}`, phase, time.Now().UTC().Format(time.RFC3339))}
+		s.w.Nodes.Delete(n.Name)
+		s.w.Nodes.Create(n)
 	default:
 		d.Fatalf(s.t, "no such event: %s", d.Cmd)
 	}
@@ -360,6 +395,16 @@ func (s *story) systemd(d *datadriven.TestData, does string) {
 
 func ready(n *corev1.Node) {
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+}
+
+// rebootPossible is what package reboot says of the machine.
+func (s *story) rebootPossible(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.impossible == nil {
+		return nil
+	}
+	return s.impossible
 }
 
 // policy configures the daemon.
@@ -385,6 +430,10 @@ func (s *story) policy(d *datadriven.TestData) {
 			}
 			changes = append(changes, func(c *daemon.Config, p *sim.Process) {
 				c.Gates = append(c.Gates, &availability.Gate{API: p.Client, Lock: c.Lock, Node: p.Name, Name: lockName, Limit: limit, Log: c.Log})
+			})
+		case "reboot-possible":
+			changes = append(changes, func(c *daemon.Config, _ *sim.Process) {
+				c.Gates = append(c.Gates, &possible.Gate{Ask: s.rebootPossible})
 			})
 		case "node-lease":
 			s.cfg.nodeLease = value
@@ -445,6 +494,12 @@ func (s *story) tell() string {
 	synctest.Wait()
 	entries := s.w.Journal(s.told)
 	s.told += len(entries)
+	// What is ended at the same time ends in any order.
+	for i := 1; i < len(entries); i++ {
+		for j := i; j > 0 && entries[j].Kind == "drain" && entries[j].Text == "ends" && entries[j-1].Kind == "log" && entries[j-1].At.Equal(entries[j].At); j-- {
+			entries[j-1], entries[j] = entries[j], entries[j-1]
+		}
+	}
 	events := map[string]int{} // those to come that a line of the log has told already
 	var out strings.Builder
 	last, times := "", 0

@@ -108,7 +108,7 @@ func TestLineIsPassedOn(t *testing.T) {
 			for _, n := range c.nodes {
 				nodes.nodes[n.Name] = n
 			}
-			clock := newClock()
+			clock := newClock(time.Now)
 			had := api.Line{Nodes: strings.Fields(c.line), Turn: strings.Fields(c.turn), At: clock.now().Add(-c.age)}
 			who := succession{
 				api: nodes, node: "self", lock: "l", same: "zone", clock: clock, log: zerolog.Nop(),

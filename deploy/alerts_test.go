@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 type rule struct {
 	Alert       string
+	Expr        string
 	Annotations map[string]string
 }
 
@@ -78,6 +80,20 @@ func TestAlerts(t *testing.T) {
 			t.Errorf("the README does not list %s with %s", r.Alert, page)
 		}
 		pages[filepath.Base(page)] = true
+		if url := r.Annotations["runbook_url"]; url != "https://rebootd.dev/"+page {
+			t.Errorf("the runbook_url of %s is %q, of the page %s", r.Alert, url, page)
+		}
+		// What it asks for is there: a name that is misspelt never fires.
+		for _, metric := range regexp.MustCompile(`rebootd_\w+`).FindAllString(r.Expr, -1) {
+			if !strings.Contains(string(readme), "\n| `"+metric+"`") && !strings.Contains(string(readme), "\n| `"+metric+"{") {
+				t.Errorf("%s asks for %s, which is not one of the README's metrics", r.Alert, metric)
+			}
+		}
+		for _, gate := range regexp.MustCompile(`gate!?="([^"]+)"`).FindAllStringSubmatch(r.Expr, -1) {
+			if !strings.Contains(string(readme), "\n| `"+gate[1]+"` |") {
+				t.Errorf("%s asks for the gate %s, which is not one of the README's", r.Alert, gate[1])
+			}
+		}
 		text, err := os.ReadFile(filepath.Join("..", page))
 		if err != nil {
 			t.Errorf("the runbook of %s: %v", r.Alert, err)

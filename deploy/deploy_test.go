@@ -4,7 +4,11 @@ package deploy
 
 import (
 	"bytes"
+	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,8 +66,47 @@ func TestPodHasNoMoreThanItNeeds(t *testing.T) {
 	}
 }
 
+// What keeps containers off the host's bus by default is not applied to the pod, on the
+// distributions that have it: without the bus it cannot reboot.
+func TestPodReachesTheBus(t *testing.T) {
+	s := daemonSet(t).Spec.Template.Spec.Containers[0].SecurityContext
+	if a := s.AppArmorProfile; a == nil || a.Type != corev1.AppArmorProfileTypeUnconfined {
+		t.Errorf("AppArmor's profile is %+v: that of the container runtimes denies D-Bus on Ubuntu", a)
+	}
+	if s.SELinuxOptions == nil || s.SELinuxOptions.Type != "spc_t" {
+		t.Errorf("SELinux' type is %+v: that of containers denies the host's bus", s.SELinuxOptions)
+	}
+}
+
+// Every file system below a mounted directory of the host is mounted with it.
+func TestHostMountsAreReadOnlyThroughout(t *testing.T) {
+	for _, m := range daemonSet(t).Spec.Template.Spec.Containers[0].VolumeMounts {
+		recursive := m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyIfPossible
+		if directory := m.MountPath == "/host/run"; directory != recursive {
+			t.Errorf("%s: recursively read-only %v, want that for the one directory", m.MountPath, m.RecursiveReadOnly)
+		}
+		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+			t.Errorf("%s receives what is mounted later, writable: %s", m.MountPath, *m.MountPropagation)
+		}
+	}
+}
+
 func TestPodRunsOnEveryNode(t *testing.T) {
 	spec := daemonSet(t).Spec.Template.Spec
+	if len(spec.NodeSelector) != 1 || spec.NodeSelector[corev1.LabelOSStable] != "linux" {
+		t.Errorf("the pod tolerates every taint, and is sent to nodes that are %v", spec.NodeSelector)
+	}
+	want := []corev1.NodeSelectorRequirement{
+		{Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"virtual-kubelet"}},
+		{Key: "eks.amazonaws.com/compute-type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"fargate"}},
+	}
+	if a := spec.Affinity; a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		t.Error("the pod is sent to nodes without a machine")
+	} else if terms := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms; len(terms) != 1 || !slices.EqualFunc(terms[0].MatchExpressions, want, func(a, b corev1.NodeSelectorRequirement) bool {
+		return a.Key == b.Key && a.Operator == b.Operator && slices.Equal(a.Values, b.Values)
+	}) {
+		t.Errorf("the pod is sent to nodes that %+v", terms)
+	}
 	if len(spec.Tolerations) != 1 || spec.Tolerations[0] != (corev1.Toleration{Operator: corev1.TolerationOpExists}) {
 		t.Errorf("tolerations %+v", spec.Tolerations)
 	}
@@ -76,6 +119,84 @@ func TestPodRunsOnEveryNode(t *testing.T) {
 	}
 	if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
 		t.Errorf("resources %+v", c.Resources)
+	}
+}
+
+// Where a cluster admits the critical priority classes to namespaces with a quota for
+// them only, this is that quota, and it is no limit.
+func TestQuotaAdmitsThePod(t *testing.T) {
+	var q corev1.ResourceQuota
+	if err := yaml.UnmarshalStrict(documents(t, "base/quota.yaml")[0], &q); err != nil {
+		t.Fatal(err)
+	}
+	want := corev1.ScopedResourceSelectorRequirement{
+		ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpIn,
+		Values: []string{daemonSet(t).Spec.Template.Spec.PriorityClassName},
+	}
+	if s := q.Spec.ScopeSelector; s == nil || len(s.MatchExpressions) != 1 || s.MatchExpressions[0].ScopeName != want.ScopeName ||
+		s.MatchExpressions[0].Operator != want.Operator || !slices.Equal(s.MatchExpressions[0].Values, want.Values) {
+		t.Errorf("the quota is for %+v", s)
+	}
+	if q.Namespace != "rebootd" || len(q.Spec.Hard) != 1 || q.Spec.Hard.Pods().Value() < 1_000_000 {
+		t.Errorf("the quota in %s is %v", q.Namespace, q.Spec.Hard)
+	}
+}
+
+// The metrics are served on the address by which the cluster knows the node, not on all
+// that the machine has; the probes ask there, too. An IPv6 address needs its brackets, and an
+// IPv4 address may have them.
+func TestPodServesOnTheNodesAddress(t *testing.T) {
+	c := daemonSet(t).Spec.Template.Spec.Containers[0]
+	i := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "HOST_IP" })
+	if i < 0 || c.Env[i].ValueFrom == nil || c.Env[i].ValueFrom.FieldRef == nil || c.Env[i].ValueFrom.FieldRef.FieldPath != "status.hostIP" {
+		t.Fatalf("HOST_IP is not the node's address: %+v", c.Env)
+	}
+	address, ok := "", false
+	for _, a := range c.Args {
+		if address, ok = strings.CutPrefix(a, "--metrics-address="); ok {
+			break
+		}
+	}
+	for _, ip := range []string{"192.0.2.7", "2001:db8::7"} {
+		got, err := net.ResolveTCPAddr("tcp", strings.ReplaceAll(address, "$(HOST_IP)", ip))
+		if err != nil || !got.IP.Equal(net.ParseIP(ip)) || got.Port != int(c.Ports[0].ContainerPort) {
+			t.Errorf("on a node with the address %s, %q is %v, %v", ip, address, got, err)
+		}
+	}
+	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
+		if p.HTTPGet.Host != "" { // "" is the pod's address, which is the node's
+			t.Errorf("a probe asks %s", p.HTTPGet.Host)
+		}
+	}
+}
+
+// The image has one name, which no registry but the node's own serves: nobody else's
+// image is ever pulled in its place. make gives it another.
+func TestImageIsNamedOnce(t *testing.T) {
+	c := daemonSet(t).Spec.Template.Spec.Containers[0]
+	if c.Image != "localhost/rebootd:dev" || c.ImagePullPolicy != corev1.PullIfNotPresent {
+		t.Errorf("the image is %s, pulled %s", c.Image, c.ImagePullPolicy)
+	}
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(makefile), "\nIMAGE ?= "+c.Image+"\n") {
+		t.Errorf("the Makefile does not name the image %s", c.Image)
+	}
+	image := regexp.MustCompile(`(?m)^\s*(- )?(image|newName|newTag):`)
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".yaml" || path == "base/daemonset.yaml" {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if at := image.Find(data); at != nil {
+			t.Errorf("%s names an image, too: %s", path, at)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

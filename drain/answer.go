@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -14,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 )
 
 // verdict is what an answer to an eviction or deletion means.
@@ -163,17 +163,5 @@ func causes(s metav1.Status) (budget string, terminating bool) {
 // maxMessage bounds what is quoted of other programs' messages, in bytes.
 const maxMessage = 300
 
-// oneLine makes the message of another program fit to be shown in a terminal.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxMessage {
-		s = strings.ToValidUTF8(s[:maxMessage], "") + "…"
-	}
-	return s
-}
+// oneLine is the message of another program as it is quoted.
+func oneLine(s string) string { return printable.Line(s, maxMessage) }

@@ -94,6 +94,11 @@ func (v viewer) classify(p *corev1.Pod, owner *metav1.OwnerReference) class {
 	return c
 }
 
+// ignored says what people have written that is not valid.
+func (c *class) ignored() string {
+	return fmt.Sprintf("the value %.60q of the annotation %s is not valid and is ignored", c.invalid, c.invalidIn)
+}
+
 // protect has a pod waited for that other programs are told not to disrupt.
 func (c *class) protect(p *corev1.Pod, waitForJob bool) {
 	if s, ok := p.Annotations[karpenterAnnotation]; ok {

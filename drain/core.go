@@ -185,7 +185,7 @@ func (c *core) skipIfRequested(t *tracked, now time.Time) {
 // the earliest.
 func (c *core) arrived(t *tracked, now time.Time) {
 	if t.invalid != "" {
-		c.problems = append(c.problems, fmt.Sprintf("pod %s: %q is not a valid value of the annotation %s; ignoring it", t, t.invalid, t.invalidIn))
+		c.problems = append(c.problems, fmt.Sprintf("pod %s: %s", t, t.ignored()))
 	}
 	switch {
 	case t.skip != (note{}):

@@ -54,6 +54,23 @@ func budgetError(message string, retryAfter int32) error {
 	})
 }
 
+// What people have written on a pod and means nothing is told once, and in the report.
+func TestAnnotationThatIsIgnored(t *testing.T) {
+	p, q := pod("a", "1"), pod("b", "2")
+	p.invalid, p.invalidIn = strings.Repeat("\x1b", 1000), api.PodOrderAnnotation
+	q.invalid, q.invalidIn, q.skip = "foo", api.PodDrainAnnotation, note{api.PodDaemonSetPod, "is a pod of the DaemonSet x"}
+	c := testCore(p, q)
+	r := c.report("op", at(1), time.Time{})
+	first := `the value "` + strings.Repeat(`\x1b`, 60) + `" of the annotation rebootd.dev/drain-order is not valid and is ignored`
+	second := `the value "foo" of the annotation rebootd.dev/drain is not valid and is ignored`
+	if len(r.Pods) != 2 || r.Pods[0].Message != "is being evicted; "+first || r.Pods[1].Message != "is a pod of the DaemonSet x; "+second {
+		t.Errorf("%+v", r.Pods)
+	}
+	if len(c.problems) != 2 || c.problems[0] != "pod ns/a: "+first {
+		t.Errorf("%q", c.problems)
+	}
+}
+
 // A pod is asked once, leaves the set when it is gone, and the node is drained
 // when all are and the time for late pods is over.
 func TestEvictedAndGone(t *testing.T) {

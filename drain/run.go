@@ -64,6 +64,9 @@ type Config struct {
 	// what the drain does now. nil: it is not called. It may be called from several
 	// goroutines.
 	OnError func(err error)
+	// OnIgnored is called with a sentence about what people have written on a pod that is
+	// not valid, once for each pod, from one goroutine. It may be nil.
+	OnIgnored func(what string)
 }
 
 // Drainer drains one node.
@@ -82,6 +85,9 @@ func New(c Config) (*Drainer, error) {
 	}
 	if c.ClockSkew == nil {
 		c.ClockSkew = func() time.Duration { return 0 }
+	}
+	if c.OnIgnored == nil {
+		c.OnIgnored = func(string) {}
 	}
 	if c.OnError == nil {
 		c.OnError = func(error) {}
@@ -141,7 +147,7 @@ func (d *Drainer) Run(ctx context.Context, opts Options, progress func(Progress)
 		}
 		now := time.Now()
 		for _, p := range r.core.problems {
-			r.cfg.OnError(errors.New(p))
+			r.cfg.OnIgnored(p)
 		}
 		r.core.problems = nil
 		for _, req := range r.core.due(now) {

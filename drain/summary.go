@@ -161,6 +161,9 @@ func (c *core) report(id string, now, finished time.Time) *api.Report {
 				p.Reason, p.Message = d.reason, d.message
 			}
 		}
+		if t.invalid != "" {
+			p.Message = strings.TrimPrefix(p.Message+"; "+t.ignored(), "; ")
+		}
 		p.Seconds = end.Sub(t.firstSeen).Round(time.Millisecond).Seconds()
 		r.Totals[p.Outcome]++
 		r.Pods = append(r.Pods, p)

@@ -56,7 +56,7 @@ type Locker interface {
 	// its way, be held a moment later: Find tells.
 	//
 	// waiting is called, from Acquire's own goroutine, whenever the sentence changes that
-	// says what it waits for.
+	// says what it waits for, or who holds the slots.
 	Acquire(ctx context.Context, c Claimant, waiting func(Waiting)) (slot string, err error)
 
 	// Keep holds on to the slot until ctx ends, when it returns nil, or until the slot is
@@ -104,8 +104,12 @@ type Claimant struct {
 	Begun bool
 }
 
+// NewerHolder stands for the node that holds a slot by a schema that this version does
+// not know.
+const NewerHolder = "a newer version of rebootd"
+
 // Holder is who holds a slot.
 type Holder struct {
-	Slot, Node string
+	Slot, Node string    // Node may be NewerHolder
 	Since      time.Time // by the holder's clock; zero if it has not said so
 }

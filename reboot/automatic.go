@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,7 @@ func (h Host) AutomaticReboots() (out []string) {
 		out = append(out, fmt.Sprintf("%s: %s", path, fmt.Sprintf(format, args...)))
 	}
 	apt, _ := filepath.Glob(filepath.Join(h.Root, "etc/apt/apt.conf.d/*"))
+	apt = slices.DeleteFunc(apt, func(path string) bool { return !aptReads.MatchString(filepath.Base(path)) })
 	value, at := "", ""
 	for _, path := range append(apt, filepath.Join(h.Root, "etc/apt/apt.conf")) { // the last word counts
 		for _, line := range h.lines(path) {
@@ -58,6 +60,10 @@ func (h Host) AutomaticReboots() (out []string) {
 }
 
 var automaticReboot = regexp.MustCompile(`(?i)^Unattended-Upgrade::Automatic-Reboot\s+"?([a-z0-9]+)"?\s*;`)
+
+// aptReads are the names of the files that apt reads: not what editors and package managers
+// leave behind (apt.conf(5)).
+var aptReads = regexp.MustCompile(`^([A-Za-z0-9_-]+|[A-Za-z0-9_.-]+\.conf)$`)
 
 func (h Host) name(path string) string {
 	return "/" + strings.TrimPrefix(strings.TrimPrefix(path, h.Root), "/")

@@ -17,6 +17,8 @@ func TestAutomaticReboots(t *testing.T) {
 		"commented out, as it comes":   {map[string]string{"etc/apt/apt.conf.d/50unattended-upgrades": "//Unattended-Upgrade::Automatic-Reboot \"true\";\n"}, ""},
 		"with users logged in":         {map[string]string{"etc/apt/apt.conf.d/50u": "Unattended-Upgrade::Automatic-Reboot-WithUsers \"true\";\nUnattended-Upgrade::Automatic-Reboot \"false\";\n"}, ""},
 		"turned off later":             {map[string]string{"etc/apt/apt.conf.d/50u": "Unattended-Upgrade::Automatic-Reboot \"true\";\n", "etc/apt/apt.conf.d/90off": "Unattended-Upgrade::Automatic-Reboot \"false\";\n"}, ""},
+		"what packages left behind":    {map[string]string{"etc/apt/apt.conf.d/50u": "Unattended-Upgrade::Automatic-Reboot \"false\";\n", "etc/apt/apt.conf.d/50u.ucf-old": "Unattended-Upgrade::Automatic-Reboot \"true\";\n", "etc/apt/apt.conf.d/50u~": "Unattended-Upgrade::Automatic-Reboot \"true\";\n"}, ""},
+		"behind what is in use":        {map[string]string{"etc/apt/apt.conf.d/50u.conf": "Unattended-Upgrade::Automatic-Reboot \"true\";\n", "etc/apt/apt.conf.d/50u.conf.dpkg-old": "Unattended-Upgrade::Automatic-Reboot \"false\";\n"}, "/etc/apt/apt.conf.d/50u.conf: unattended-upgrades reboots"},
 		"dnf-automatic":                {map[string]string{"etc/dnf/automatic.conf": "[commands]\nreboot = when-needed\nreboot_command = \"shutdown -r +5\"\n"}, "/etc/dnf/automatic.conf: dnf-automatic reboots"},
 		"dnf-automatic that asks us":   {map[string]string{"etc/dnf/automatic.conf": "reboot = when-needed\nreboot_command = \"touch /run/reboot-needed\"\n"}, ""},
 		"dnf-automatic as it comes":    {map[string]string{"etc/dnf/automatic.conf": "reboot = never\n"}, ""},

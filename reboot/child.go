@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/reboot/process"
 )
 
@@ -61,8 +62,8 @@ func (r Result) Failure() error {
 }
 
 // Start starts a command, in a session and process group of its own, with
-// nothing on standard input. Each line that it prints is given to output, from
-// one goroutine. The command's environment is the daemon's, and asks systemctl
+// nothing on standard input. The lines that it prints are given to output, as far
+// as process.Pace lets them pass, from one goroutine. The command's environment is the daemon's, and asks systemctl
 // for what "reboot" says: not for kexec or a soft reboot in its place, which it
 // would choose by itself if one was prepared (systemctl(1)).
 //
@@ -89,7 +90,7 @@ func Start(argv []string, output func(line string)) (*Child, error) {
 		return fail(err)
 	}
 	c := &Child{cmd: cmd, done: make(chan struct{})}
-	go c.wait(&reader{file: file, output: output})
+	go c.wait(&reader{file: file, paced: new(process.Pace).Start(output)})
 	return c, nil
 }
 
@@ -157,11 +158,11 @@ func memoryFile() (*os.File, error) {
 
 // reader passes on what is written to a memoryFile.
 type reader struct {
-	file   *os.File
-	output func(line string)
-	at     int64 // read up to here
-	part   []byte
-	last   []byte
+	file  *os.File
+	paced *process.Paced
+	at    int64 // read up to here
+	part  []byte
+	last  []byte
 }
 
 func (r *reader) read() {
@@ -202,12 +203,13 @@ func cutLine(b []byte) (line, rest []byte, ok bool) {
 func (r *reader) flush() {
 	r.say(r.part)
 	r.part = nil
+	r.paced.End()
 }
 
 func (r *reader) say(line []byte) {
-	if s := process.Printable(line); s != "" {
-		r.output(s)
+	if s := printable.Line(string(line), process.MaxLine); s != "" {
+		r.paced.Line(s)
 	}
 }
 
-func (r *reader) tail() string { return process.Printable(r.last) }
+func (r *reader) tail() string { return printable.Line(string(r.last), maxTail) }

@@ -116,7 +116,7 @@ func pipe(t *testing.T) string {
 // A command that prints without end is neither blocked for ever nor allowed more
 // memory.
 func TestOutputWithoutEnd(t *testing.T) {
-	c, lines := start(t, "sh", "-c", "yes | head -c 10000000; echo status $?")
+	c, lines := start(t, "sh", "-c", "yes $(printf %4095s | tr ' ' x) | head -c 10000000; echo status $?")
 	ended(t, c)
 	n := 0
 	for _, l := range lines() {
@@ -135,6 +135,17 @@ func TestOutputBeyondTheLimit(t *testing.T) {
 	c, _ := start(t, "head", "-c", "10000000", "/dev/zero")
 	if r := ended(t, c); r.ExitCode == 0 {
 		t.Error("ten megabytes of output were taken")
+	}
+}
+
+// Many short lines do not fill the log.
+func TestEndlessLines(t *testing.T) {
+	c, lines := start(t, "sh", "-c", "yes | head -n 100000; exit 1")
+	if r := ended(t, c); r.ExitCode != 1 {
+		t.Errorf("%+v", r)
+	}
+	if all := lines(); len(all) < 100 || len(all) > 300 || !strings.HasPrefix(all[len(all)-1], "(lines left out: ") {
+		t.Errorf("%d lines, the last %q", len(all), all[max(0, len(all)-1)])
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rebootd.dev/daemon/printable"
 )
 
 // Host is a machine as seen through its root file system.
@@ -45,7 +47,7 @@ func (h Host) Boot() (Boot, error) {
 	}
 	id := strings.TrimSpace(string(data))
 	if id == "" || len(id) > maxBootID || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return Boot{}, fmt.Errorf("read the boot ID from %s: %q is not a boot ID", path, clip(string(data), 40))
+		return Boot{}, fmt.Errorf("read the boot ID from %s: %q is not a boot ID", path, printable.Line(string(data), 40))
 	}
 	t, err := h.bootTime()
 	if err != nil {
@@ -70,7 +72,7 @@ func (h Host) bootTime() (time.Time, error) {
 		}
 		seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 		if err != nil || seconds < 0 {
-			return time.Time{}, fmt.Errorf("read the boot time from %s: %q is not a time", path, clip(value, 40))
+			return time.Time{}, fmt.Errorf("read the boot time from %s: %q is not a time", path, printable.Line(value, 40))
 		}
 		return time.Unix(seconds, 0), nil
 	}
@@ -88,9 +90,13 @@ func (Host) Uptime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
+// KexecLoaded says whether a kernel is loaded for a kexec (sysfs, ABI/testing/sysfs-kernel-kexec).
+// Where the host's /sys is not below Root it looks at its own: they are of one kernel.
+func (h Host) KexecLoaded() bool {
+	for _, root := range []string{h.Root, "/"} {
+		if data, err := os.ReadFile(filepath.Join(root, "sys/kernel/kexec_loaded")); err == nil {
+			return strings.TrimSpace(string(data)) == "1"
+		}
 	}
-	return s[:n] + "…"
+	return false
 }

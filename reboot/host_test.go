@@ -56,3 +56,24 @@ func TestBoot(t *testing.T) {
 		})
 	}
 }
+
+// A kernel is loaded for a kexec where the host's kernel says so; a host root without /sys
+// is asked about this kernel, which is the host's.
+func TestKexecLoaded(t *testing.T) {
+	own := Host{Root: "/"}.KexecLoaded()
+	for content, want := range map[string]bool{"1\n": true, "0\n": false, "": false} {
+		root := t.TempDir()
+		if got := (Host{Root: root}).KexecLoaded(); got != own {
+			t.Errorf("without /sys: %t, want this machine's own, %t", got, own)
+		}
+		if err := os.MkdirAll(filepath.Join(root, "sys/kernel"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "sys/kernel/kexec_loaded"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := (Host{Root: root}).KexecLoaded(); got != want {
+			t.Errorf("%q: %t", content, got)
+		}
+	}
+}

@@ -65,3 +65,19 @@ func isError(err error, name string) bool {
 	var e dbus.Error
 	return errors.As(err, &e) && e.Name == name
 }
+
+// CancelShutdown asks logind to cancel the shutdown that is scheduled. That there is none
+// any more is no error.
+func CancelShutdown(ctx context.Context) error {
+	conn, manager, err := connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	if err := manager.CallWithContext(ctx, logindManager+".CancelScheduledShutdown", 0).Err; err != nil {
+		return fmt.Errorf("ask logind to cancel the scheduled shutdown: %w", err)
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package reboot
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ type manager struct {
 	inhibitors []inhibitor
 	scheduled  scheduled
 	preparing  bool
+	can        string // its answer to CanReboot; "": yes
 	conn       *dbus.Conn
 }
 
@@ -41,6 +43,11 @@ func (m *manager) RebootWithFlags(flags uint64) *dbus.Error {
 func (m *manager) Reboot(interactive bool) *dbus.Error {
 	m.note("Reboot %t", interactive)
 	return m.denied
+}
+
+func (m *manager) CancelScheduledShutdown() (bool, *dbus.Error) {
+	m.note("CancelScheduledShutdown")
+	return true, m.denied
 }
 
 func (m *manager) SetWallMessage(text string, enable bool) *dbus.Error {
@@ -69,14 +76,32 @@ func (m *manager) ListInhibitors() ([]inhibitor, *dbus.Error) {
 // bus starts a private bus with m on it, and has Logind use it.
 func bus(t *testing.T, m *manager) {
 	t.Helper()
+	busWith(t, m, "")
+}
+
+// busConfig has everybody do everything that the rules which are put into it do not deny.
+const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+<listen>%s</listen>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/></policy>
+<policy context="mandatory">%s</policy>
+</busconfig>`
+
+// busWith is bus with more rules.
+func busWith(t *testing.T, m *manager, rules string) {
+	t.Helper()
 	program, err := exec.LookPath("dbus-daemon")
 	if err != nil && testing.Short() {
 		t.Skip("there is no dbus-daemon; `make test` installs it")
 	} else if err != nil {
 		t.Fatal("this test needs dbus-daemon (Debian's package dbus; `make deps` installs it)")
 	}
-	address := "unix:path=" + filepath.Join(t.TempDir(), "bus")
-	cmd := exec.Command(program, "--session", "--nofork", "--nopidfile", "--address="+address)
+	dir := t.TempDir()
+	address, config := "unix:path="+filepath.Join(dir, "bus"), filepath.Join(dir, "config")
+	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, address, rules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "--config-file="+config, "--nofork", "--nopidfile")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,5 +206,18 @@ func TestNoBus(t *testing.T) {
 	defer cancel()
 	if err := Logind(ctx, "reboot", ""); err == nil || !strings.Contains(err.Error(), "connect to the system bus") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A shutdown that is scheduled is cancelled; that logind refuses that is an error.
+func TestCancelShutdown(t *testing.T) {
+	m := &manager{}
+	bus(t, m)
+	if err := CancelShutdown(t.Context()); err != nil || m.calls() != "[CancelScheduledShutdown]" {
+		t.Errorf("%v; called %s", err, m.calls())
+	}
+	bus(t, &manager{denied: dbus.NewError("org.freedesktop.DBus.Error.AccessDenied", []any{"Permission denied"})})
+	if err := CancelShutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "ask logind to cancel the scheduled shutdown: Permission denied") {
+		t.Errorf("refused: %v", err)
 	}
 }

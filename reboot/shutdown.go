@@ -10,7 +10,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"rebootd.dev/reboot/process"
+	"rebootd.dev/daemon/printable"
 )
 
 // Shutdown is what logind knows of shutdowns of the machine, reboots among them.
@@ -109,7 +109,7 @@ func shutdownOf(ctx context.Context, manager dbus.BusObject) (s Shutdown, err er
 		// the machine has been up.
 		at := time.UnixMicro(int64(min(scheduled.USec, math.MaxInt64))).UTC()
 		if scheduled.Kind != "" && !strings.HasPrefix(scheduled.Kind, "dry-") && !s.Preparing && at.Year() > 2000 {
-			s.Kind, s.At = scheduled.Kind, at
+			s.Kind, s.At = printable.Line(scheduled.Kind, maxWords), at
 		}
 	}
 	return s, nil
@@ -133,8 +133,12 @@ func connect(ctx context.Context) (*dbus.Conn, dbus.BusObject, error) {
 		cancel()
 		return nil, nil, fmt.Errorf("connect to the system bus at %s: %w", address, err)
 	}
+	context.AfterFunc(conn.Context(), cancel) // closed, it leaves nothing with ctx
 	return conn, conn.Object(logindName, logindPath), nil
 }
+
+// maxWords bounds what is repeated of the words of those who hold inhibitors, in bytes.
+const maxWords = 100
 
 // blockers names who holds a block inhibitor on shutdown, "" if that is nobody.
 func blockers(ctx context.Context, manager dbus.BusObject) (string, error) {
@@ -150,7 +154,7 @@ func blockers(ctx context.Context, manager dbus.BusObject) (string, error) {
 		blocks := strings.HasPrefix(i.Mode, "block")
 		for what := range strings.SplitSeq(i.What, ":") {
 			if blocks && what == "shutdown" {
-				names = append(names, process.Printable([]byte(fmt.Sprintf("%s (%s)", i.Who, i.Why))))
+				names = append(names, fmt.Sprintf("%s (%s)", printable.Line(i.Who, maxWords), printable.Line(i.Why, maxWords)))
 			}
 		}
 	}

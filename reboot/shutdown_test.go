@@ -136,3 +136,37 @@ func TestSilentBus(t *testing.T) {
 		t.Error("still waits")
 	}
 }
+
+// lasting is a context that does not end, and tells when one that was made of it is let go.
+type lasting struct {
+	context.Context
+	ended chan struct{}
+	letGo chan struct{}
+}
+
+func (c *lasting) Done() <-chan struct{} { return c.ended }
+
+// AfterFunc is what the standard library asks for of a context that is not its own.
+func (c *lasting) AfterFunc(func()) func() bool {
+	return func() bool {
+		c.letGo <- struct{}{}
+		return true
+	}
+}
+
+// A node may wait for weeks, and connect anew every few seconds where logind is not there:
+// a connection that was closed leaves nothing behind.
+func TestClosedConnectionLeavesNothing(t *testing.T) {
+	bus(t, &manager{})
+	ctx := &lasting{Context: t.Context(), ended: make(chan struct{}), letGo: make(chan struct{}, 1)}
+	conn, _, err := connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	select {
+	case <-ctx.letGo:
+	case <-time.After(5 * time.Second):
+		t.Error("the context of a connection outlives it")
+	}
+}

@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 install=() unpack=()
 command -v dbus-daemon >/dev/null || install+=(dbus)
+command -v busybox >/dev/null || install+=(busybox)
 command -v mmdebstrap >/dev/null || install+=(mmdebstrap)
 { [ -x bin/promtool ] && [ -x bin/prometheus ]; } || unpack+=(prometheus)
 [ ${#install[@]} -eq 0 ] && [ ${#unpack[@]} -eq 0 ] && exit 0

@@ -95,7 +95,7 @@ func options() []option {
 		text("namespace", "", "`$POD_NAMESPACE`, else the service account's, else `rebootd`", "where the Leases are", func(c *config) *string { return &c.Namespace }, checkNamespace),
 		text("host-root", "/", "", "where the host's root file system is mounted; the sentinel, `/proc` and `/run` are read below it", func(c *config) *string { return &c.HostRoot }, checkDir),
 		{
-			flag: "sentinel", def: "/run/reboot-needed", list: true, usage: "path on the host; may be repeated",
+			flag: "sentinel", def: "/run/reboot-needed,/run/reboot-required", list: true, usage: "path on the host of a file that requests a reboot; may be repeated, and then replaces both",
 			set: func(c *config, v string) error {
 				if err := checkSentinel(v); err != nil {
 					return err
@@ -154,7 +154,7 @@ func options() []option {
 		boolean("wait-for-jobs", "false", "wait for the pods of Jobs to complete instead of evicting them", func(c *config) *bool { return &c.WaitForJobs }),
 		span("completion-timeout", "0s", "how long to wait for pods that should complete by themselves or must not be disrupted, before they are evicted; at most `--drain-timeout`; `0` = as long as the drain may take", func(c *config) *time.Duration { return &c.CompletionTimeout }, 0),
 		span("volume-timeout", "2m", "how long to wait until the volumes of the pods that have left are detached; `0` = do not wait", func(c *config) *time.Duration { return &c.VolumeTimeout }, 0),
-		text("hooks", "/etc/rebootd", "", "the directory with `pre-drain.d`, `pre-reboot.d` and `post-boot.d`, whose programs are run as hooks; looked up when the daemon starts; empty = no hooks", func(c *config) *string { return &c.Hooks }, func(v string) error {
+		text("hooks", "/etc/rebootd", "", "the directory with `pre-drain.d`, `pre-reboot.d` and `post-boot.d`, whose programs are run as hooks; they are looked up when they are due; empty = no hooks", func(c *config) *string { return &c.Hooks }, func(v string) error {
 			if v != "" && !filepath.IsAbs(v) {
 				return fmt.Errorf("%q is not an absolute path", v)
 			}
@@ -181,7 +181,7 @@ func options() []option {
 		},
 		text("wall-message", "", "none", "the message for users who are logged in when the reboot is ordered; at most 200 bytes", func(c *config) *string { return &c.WallMessage }, checkMessage),
 		boolean("allow-soft-reboot", "false", "a sentinel that says `soft-reboot` gets a soft reboot, where systemd counts them (256 and later): only userspace is restarted, not the kernel", func(c *config) *bool { return &c.AllowSoftReboot }),
-		boolean("allow-kexec", "false", "a sentinel that says `kexec` gets a kexec: the kernel is restarted, not the firmware; a kernel must have been loaded for it", func(c *config) *bool { return &c.AllowKexec }),
+		boolean("allow-kexec", "false", "a sentinel that says `kexec` gets a kexec, if a kernel is loaded for one: the kernel is restarted, not the firmware", func(c *config) *bool { return &c.AllowKexec }),
 		span("reboot-timeout", "15m", "how long the machine may take to go down after the reboot command was started", func(c *config) *time.Duration { return &c.RebootTimeout }, time.Second),
 		span("health-timeout", "15m", "how long the node may take after the boot to become healthy", func(c *config) *time.Duration { return &c.HealthTimeout }, time.Second),
 		boolean("system-running", "false", "the node is healthy only when systemd has started everything and no unit has failed (`systemctl is-system-running`)", func(c *config) *bool { return &c.SystemRunning }),

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -24,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &config{
-		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed"}, LockName: "rebootd", Slots: 1,
+		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed", "/run/reboot-required"}, LockName: "rebootd", Slots: 1,
 		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, VolumeTimeout: 2 * time.Minute,
 		NodeLease: leaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
 		Hooks: "/etc/rebootd", HookTimeout: 5 * time.Minute, RebootMethod: "command", RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
@@ -119,6 +121,12 @@ func TestBadFiles(t *testing.T) {
 		"drain-timeout: 30m":        "unknown key drain-timeout",
 		"config: /etc/other.yaml":   "unknown key config",
 		"settle: 1s\nbogus: {a: 1}": "unknown key bogus",
+
+		"slots: 1\n---\nslots: 2\n":     "more than one YAML document",
+		"---\n---\nslots: 2\n":          "more than one YAML document",
+		"slots: 1\n...\nslots: 2\n":     "document start",
+		"slots: 1\n---\n# x\n---\na: b": "more than one YAML document",
+		"slots: 1\n--- [\n":             "yaml",
 	} {
 		if _, _, err := load([]string{"--config=" + file(t, text)}, env); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -129,6 +137,18 @@ func TestBadFiles(t *testing.T) {
 	}
 	if c, _, err := load([]string{"--config=" + file(t, "")}, env); err != nil || c.Slots != 1 {
 		t.Errorf("an empty file: %v", err)
+	}
+	if c, _, err := load([]string{"--config=" + file(t, "# ours\n---\nslots: 3\n---\n# no more\n")}, env); err != nil || c.Slots != 3 {
+		t.Errorf("a file with an empty document at its end: %v", err)
+	}
+}
+
+// An error is one printable line, whatever the file has in it.
+func TestErrorsArePrintable(t *testing.T) {
+	var stderr bytes.Buffer
+	code := run([]string{"check-config", "--config", file(t, `"a\nMAINPID=1\e[2J\u202e": 1`)}, env, io.Discard, &stderr)
+	if got := stderr.String(); code != exitUsage || !strings.HasSuffix(got, "unknown key a MAINPID=1[2J\n") || strings.Count(got, "\n") != 1 {
+		t.Errorf("exit status %d: %q", code, got)
 	}
 }
 
@@ -200,10 +220,13 @@ func TestRebooter(t *testing.T) {
 
 // What check-config prints leads to the same configuration.
 func TestCheckConfigRoundTrip(t *testing.T) {
-	args := []string{"--slots=3", "--sentinel=/run/a", "--sentinel=/run/b", "--drain-timeout=0", "--reboot-command=sh -c 'sleep 1; reboot'", "--metrics-address=", "--drain=false", "--log-level=debug"}
+	args := []string{"--slots=3", "--sentinel=/run/a", "--sentinel=/run/b", "--drain-timeout=0", "--reboot-command=sh -c 'sleep 1; reboot'", "--metrics-address=", "--drain=false", "--log-level=debug", "--health-command=ok \x1b[2J\u202e\u009b '\"1\\' \U0001f642\U000e0041", "--sentinel=/run/\u202ec"}
 	var first, second, stderr bytes.Buffer
 	if code := run(append([]string{"check-config"}, args...), env, &first, &stderr); code != 0 {
 		t.Fatalf("exit status %d: %s", code, &stderr)
+	}
+	if strings.ContainsFunc(first.String(), func(c rune) bool { return c != '\n' && !unicode.IsPrint(c) }) {
+		t.Errorf("printed something that is not printable: %q", first.String())
 	}
 	if code := run([]string{"check-config", "--config", file(t, first.String())}, nil, &second, &stderr); code != 0 {
 		t.Fatalf("exit status %d: %s", code, &stderr)

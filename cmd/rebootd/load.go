@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
+	goyaml "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 )
 
@@ -46,18 +50,12 @@ func load(args, environ []string) (c *config, help bool, err error) {
 
 	c = new(config)
 	for _, o := range opts {
-		values := []given{{byDefault(o, env), "default of --" + o.flag}}
+		values := split(o, byDefault(o, env), "default of --"+o.flag)
 		if v, ok := keys[o.flag]; ok {
 			values = v
 		}
 		if v, ok := env[envName(o.flag)]; ok {
-			values = []given{{v, "environment variable " + envName(o.flag)}}
-			if o.list {
-				values = nil
-				for part := range strings.SplitSeq(v, ",") {
-					values = append(values, given{strings.TrimSpace(part), "environment variable " + envName(o.flag)})
-				}
-			}
+			values = split(o, v, "environment variable "+envName(o.flag))
 		}
 		if v, ok := flags[o.flag]; ok {
 			values = v
@@ -73,6 +71,18 @@ func load(args, environ []string) (c *config, help bool, err error) {
 	}
 	errs = append(errs, c.check())
 	return c, false, errors.Join(errs...)
+}
+
+// split takes a list apart, as the environment and the defaults have it.
+func split(o option, value, where string) []given {
+	if !o.list {
+		return []given{{value, where}}
+	}
+	var out []given
+	for part := range strings.SplitSeq(value, ",") {
+		out = append(out, given{strings.TrimSpace(part), where})
+	}
+	return out
 }
 
 // readFlags collects the flags as written. pflag ends at the first error, so what
@@ -170,13 +180,16 @@ func readFile(opts []option, path string) (map[string][]given, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := oneDocument(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	// Strict: a key that is there twice is an error.
 	data, err = yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	var raw map[string]any
-	if err := yaml.Unmarshal(data, &raw); err != nil {
+	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("%s: not a mapping of keys to values: %w", path, err)
 	}
 	out := map[string][]given{}
@@ -207,6 +220,24 @@ func readFile(opts []option, path string) (map[string][]given, error) {
 		errs = append(errs, fmt.Errorf("%s: unknown key %s", path, k))
 	}
 	return out, errors.Join(errs...)
+}
+
+// oneDocument is nil if a file has nothing after its first document, which is all that is
+// read of it.
+func oneDocument(data []byte) error {
+	documents := goyaml.NewDecoder(bytes.NewReader(data))
+	for n := 1; ; n++ {
+		var content any
+		err := documents.Decode(&content)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n > 1 && content != nil:
+			return errors.New("more than one YAML document; only the first one would be used: put all settings into one")
+		}
+	}
 }
 
 // written is a value of the file as it would be written on the command line.
@@ -270,7 +301,11 @@ func byDefault(o option, env map[string]string) string {
 func (c *config) write(w io.Writer) error {
 	var buf bytes.Buffer
 	for _, o := range options() {
-		data, err := yaml.Marshal(map[string]any{keyName(o.flag): o.get(c)})
+		value := o.get(c)
+		data, err := yaml.Marshal(map[string]any{keyName(o.flag): value})
+		if strings.ContainsFunc(fmt.Sprint(value), func(c rune) bool { return !unicode.IsPrint(c) }) {
+			data, err = escaped(keyName(o.flag), value), nil
+		}
 		if err != nil {
 			return fmt.Errorf("print the configuration: %w", err)
 		}
@@ -278,6 +313,19 @@ func (c *config) write(w io.Writer) error {
 	}
 	_, err := w.Write(buf.Bytes())
 	return err
+}
+
+// escaped is a setting in YAML whose text has characters that must not reach a terminal:
+// Go's escapes are YAML's, too.
+func escaped(key string, value any) []byte {
+	if all, ok := value.([]string); ok {
+		out := key + ":\n"
+		for _, v := range all {
+			out += "- " + strconv.QuoteToASCII(v) + "\n"
+		}
+		return []byte(out)
+	}
+	return fmt.Appendf(nil, "%s: %+q\n", key, value)
 }
 
 // usage is what help prints.
@@ -307,5 +355,5 @@ func defaultWords(o option) string {
 	if o.about != "" {
 		return o.about
 	}
-	return "`" + o.def + "`"
+	return "`" + strings.ReplaceAll(o.def, ",", "`, `") + "`"
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rebootd.dev/daemon/hook"
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/reboot"
 )
 
@@ -57,19 +58,19 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		for _, e := range flatten(err) {
-			fmt.Fprintf(stderr, "rebootd: %v\n", e)
+			fmt.Fprintf(stderr, "rebootd: %s\n", printable.Line(e.Error(), maxField))
 		}
 		return exitUsage
 	}
 	if command == "check-config" {
 		if err := cfg.write(stdout); err != nil {
-			fmt.Fprintf(stderr, "rebootd: %v\n", err)
+			fmt.Fprintf(stderr, "rebootd: %s\n", printable.Line(err.Error(), maxField))
 			return exitFailed
 		}
 		return exitOK
 	}
 	if err := runDaemon(cfg, stderr); err != nil {
-		fmt.Fprintf(stderr, "rebootd: %v\n", err)
+		fmt.Fprintf(stderr, "rebootd: %s\n", printable.Line(err.Error(), maxField))
 		return exitFailed
 	}
 	return exitOK
@@ -95,7 +96,7 @@ func logindReboot(args []string, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(context.Background(), logindTimeout)
 	defer cancel()
 	if err := reboot.Logind(ctx, level, message); err != nil {
-		fmt.Fprintf(stderr, "rebootd: %v\n", err)
+		fmt.Fprintf(stderr, "rebootd: %s\n", printable.Line(err.Error(), maxField))
 		return exitFailed
 	}
 	return exitOK

@@ -91,14 +91,20 @@ how rebootd.service connects to the API server; the unit does not start without 
 .I /etc/default/rebootd
 settings of rebootd.service
 .TP
-.I /run/reboot\-needed
-requests a reboot, as of its modification time; its content is shown to people
+.IR /run/reboot\-needed ", " /run/reboot\-required
+request a reboot until they have been served; their content is shown to people
 .TP
 .I /run/reboot\-needed.pkgs
 the packages that need the reboot, one per line
 .TP
 .I /etc/rebootd/pre\-drain.d, /etc/rebootd/pre\-reboot.d, /etc/rebootd/post\-boot.d
 programs that are run as hooks
+.TP
+.I rebootd\-needs\-restarting.timer
+in the RPM package: requests a reboot when dnf says that updated packages need one
+.TP
+.I /var/lib/rebootd/needs\-restarting
+the packages for which it has requested a reboot, so that it requests no other one for them
 .SH SIGNALS
 On SIGTERM or SIGINT the daemon stops within 5 seconds and undoes nothing; the next start continues.
 .SH EXIT STATUS

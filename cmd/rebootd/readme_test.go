@@ -15,6 +15,7 @@ import (
 
 	"rebootd.dev/daemon"
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/others"
 )
 
@@ -99,6 +100,16 @@ func gateTable() string {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.Name, k.Meaning, k.Binds)
 	}
 	return b.String()
+}
+
+// A gate that has a drained node put back is a result of operations, which the metrics
+// know beforehand.
+func TestGatesAreResults(t *testing.T) {
+	for _, g := range gates(new(config), parts{}) {
+		if k := g.gate.Kind(); k.Binds&(gate.WhileDraining|gate.BeforeOrder) != 0 && !slices.Contains(api.Results(), k.Reason) {
+			t.Errorf("%s, of the gate %s, is not one of the results", k.Reason, k.Name)
+		}
+	}
 }
 
 func othersTable() string {

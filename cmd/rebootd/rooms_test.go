@@ -36,20 +36,21 @@ type room struct {
 // rooms are the packages of this module. Who adds a package, or an import that its
 // room does not have, decides here whether the room may know that.
 var rooms = map[string]room{
-	"daemon/api":    {pure: true},
-	"daemon/gate":   {std: []string{"context"}, pure: true, rooms: []string{"daemon/api"}}, // for the signature of Run
-	"daemon/others": {pure: true, rooms: []string{"daemon/api", "daemon/gate"}, others: []string{"k8s.io/api/core/v1"}},
-	"daemon/decide": {pure: true, rooms: []string{"daemon/api", "daemon/gate"}},
+	"daemon/api":       {pure: true},
+	"daemon/printable": {std: []string{"unicode/utf16"}, pure: true},
+	"daemon/gate":      {std: []string{"context"}, pure: true, rooms: []string{"daemon/api"}}, // for the signature of Run
+	"daemon/others":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}, others: []string{"k8s.io/api/core/v1"}},
+	"daemon/decide":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}},
 
 	"lock":                 {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
-	"lock/lease":           {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api", "lock"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
+	"lock/lease":           {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api", "daemon/printable", "lock"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
 	"lock/locktest":        {std: []string{"math/rand/v2", "runtime", "testing", "testing/synctest"}, rooms: []string{"daemon/api", "lock"}, others: []string{"k8s.io/apimachinery"}},
 	"lock/lease/leasetest": {std: []string{"net/http", "math/rand/v2", "testing", "testing/synctest"}, rooms: []string{"daemon/api", "lock", "lock/lease", "lock/locktest"}, others: []string{"k8s.io/api", "k8s.io/apimachinery"}},
-	"lock/nodelease":       {rooms: []string{"daemon/api", "lock"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/api/core/v1", "k8s.io/apimachinery"}},
-	"drain":                {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api"}, others: []string{"k8s.io/api", "k8s.io/apimachinery"}},
-	"reboot/process":       {std: []string{"os", "os/exec", "syscall"}},
+	"lock/nodelease":       {rooms: []string{"daemon/api", "daemon/printable", "lock"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/api/core/v1", "k8s.io/apimachinery"}},
+	"drain":                {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api", "daemon/printable"}, others: []string{"k8s.io/api", "k8s.io/apimachinery"}},
+	"reboot/process":       {std: []string{"os", "os/exec", "syscall"}, rooms: []string{"daemon/printable"}},
 	"reboot": {
-		std: []string{"io/fs", "os", "os/exec", "path/filepath", "syscall"}, rooms: []string{"daemon/api", "reboot/process"},
+		std: []string{"io/fs", "net", "os", "os/exec", "path/filepath", "syscall"}, rooms: []string{"daemon/api", "daemon/printable", "reboot/process"},
 		others: []string{"github.com/godbus/dbus/v5", "golang.org/x/sys/unix"},
 	},
 
@@ -66,7 +67,8 @@ var rooms = map[string]room{
 		std: []string{"net/http", "net/url"}, rooms: []string{"daemon/api"},
 		others: []string{"github.com/prometheus/client_golang/prometheus", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"},
 	},
-	"daemon/sentinel": {std: []string{"io/fs", "os", "path/filepath", "syscall"}, rooms: []string{"daemon/api"}, others: []string{"github.com/fsnotify/fsnotify"}},
+	"daemon/possible": {rooms: []string{"daemon/api", "daemon/gate", "reboot"}},
+	"daemon/sentinel": {std: []string{"io/fs", "os", "path/filepath", "syscall"}, rooms: []string{"daemon/api", "daemon/printable"}, others: []string{"github.com/fsnotify/fsnotify"}},
 
 	"daemon/sim": {
 		std: []string{"math/rand/v2", "net", "net/http", "os/exec", "syscall"}, rooms: []string{"daemon/api", "daemon/hook", "daemon/sentinel", "drain", "lock", "lock/lease", "lock/lease/leasetest", "lock/nodelease", "reboot"},
@@ -75,7 +77,7 @@ var rooms = map[string]room{
 	"daemon": {
 		std: []string{"crypto/rand", "math/rand/v2", "net", "net/http"},
 		rooms: []string{
-			"daemon/api", "daemon/backoff", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/others", "daemon/sentinel",
+			"daemon/api", "daemon/backoff", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/others", "daemon/printable", "daemon/sentinel",
 			"drain", "lock", "lock/nodelease", "reboot",
 		},
 		others: []string{"github.com/prometheus/client_golang", "github.com/rs/zerolog", "k8s.io/api/core/v1", "k8s.io/apimachinery"},
@@ -83,12 +85,12 @@ var rooms = map[string]room{
 	"cmd/rebootd": {
 		std: []string{"log/slog", "net", "net/http", "os", "os/signal", "path/filepath", "runtime/debug", "syscall"},
 		rooms: []string{
-			"daemon", "daemon/api", "daemon/availability", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/kube", "daemon/others", "daemon/sentinel",
+			"daemon", "daemon/api", "daemon/availability", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/kube", "daemon/others", "daemon/possible", "daemon/printable", "daemon/sentinel",
 			"drain", "lock", "lock/lease", "lock/nodelease", "reboot",
 		},
 		others: []string{
 			"github.com/coreos/go-systemd/v22/daemon", "github.com/kballard/go-shellquote", "github.com/prometheus/client_golang",
-			"github.com/rs/zerolog", "github.com/spf13/pflag", "k8s.io/apimachinery", "k8s.io/client-go", "k8s.io/klog/v2", "sigs.k8s.io/yaml",
+			"github.com/rs/zerolog", "github.com/spf13/pflag", "go.yaml.in/yaml/v2", "k8s.io/apimachinery", "k8s.io/client-go", "k8s.io/klog/v2", "sigs.k8s.io/yaml",
 		},
 	},
 }

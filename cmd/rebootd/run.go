@@ -29,6 +29,8 @@ import (
 	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/hook"
 	"rebootd.dev/daemon/kube"
+	"rebootd.dev/daemon/possible"
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/daemon/sentinel"
 	"rebootd.dev/drain"
 	"rebootd.dev/lock/lease"
@@ -79,9 +81,6 @@ func runDaemon(cfg *config, stderr io.Writer) error {
 	}
 	log.Info().Str("version", versionString()).Str("node", cfg.NodeName).Strs("sentinels", cfg.Sentinels).
 		Str("reboot_method", cfg.RebootMethod).Str("reboot_command", cfg.RebootCommand).Bool("dry_run", cfg.DryRun).Msg("rebootd is starting")
-	for _, what := range (reboot.Host{Root: cfg.HostRoot}).AutomaticReboots() {
-		log.Warn().Str("found", what).Msg("another program is configured to reboot this machine and would bypass rebootd's lock and drain; disable its automatic reboots")
-	}
 	// Ready before the API server has answered: it may be away for an hour, and
 	// the unit is no less up for it.
 	notify(log, sdnotify.SdNotifyReady)
@@ -116,16 +115,21 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	slots, err := lease.New(lease.Config{
 		API: client, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
 		Duration: slotDuration, ZoneLimit: turnLimit(cfg), AtWork: daemon.AtWork(client, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
-		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
+		Log: warn(log),
 	})
 	if err != nil {
 		return nil, err
 	}
+	onEviction := metrics.Eviction
+	if cfg.DryRun {
+		onEviction = nil
+	}
 	drainer, err := drain.New(drain.Config{
 		API: client, Node: cfg.NodeName, SelfUID: types.UID(os.Getenv(podUIDVariable)), DryRun: cfg.DryRun,
 		WaitForJobs: cfg.WaitForJobs, CompletionTimeout: cfg.CompletionTimeout, VolumeTimeout: cfg.VolumeTimeout,
-		ClockSkew: client.ClockSkew, OnEviction: metrics.Eviction,
-		OnError: func(err error) { log.Warn().Err(err).Msg("drain error; retrying") },
+		ClockSkew: client.ClockSkew, OnEviction: onEviction,
+		OnError:   func(err error) { log.Warn().Err(err).Msg("drain error; retrying") },
+		OnIgnored: func(what string) { log.Warn().Msg(printable.Line(what, maxField)) },
 	})
 	if err != nil {
 		return nil, err
@@ -158,9 +162,10 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 		},
 		Gates: inUse(gates(cfg, parts{api: client, lock: slots, log: log})), Stages: stages,
 		API: client, Lock: slots, NodeLease: nodeLease, LeaseRequired: cfg.NodeLease == leaseRequired, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
-		WatchShutdown: reboot.WatchShutdown,
-		Userspace:     reboot.ReadUserspace,
-		Checks:        cfg.checks(runner),
+		WatchShutdown:  reboot.WatchShutdown,
+		CancelShutdown: reboot.CancelShutdown,
+		Userspace:      reboot.ReadUserspace,
+		Checks:         cfg.checks(runner),
 		Spawn: func(level api.Level, output func(string)) (daemon.Child, error) {
 			c, err := cfg.rebooter().Start(string(level), output)
 			if err != nil {
@@ -168,12 +173,13 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 			}
 			return c, nil
 		},
-		Status: func(text string) { notify(log, "STATUS="+text) },
+		Status: func(text string) { notifyStatus(log, text) },
 		Alive: func() {
 			alive.Mark()
 			beat()
 		},
-		DryRun: cfg.DryRun, Log: log, Metrics: metrics,
+		Rebooters: (reboot.Host{Root: cfg.HostRoot}).AutomaticReboots(),
+		DryRun:    cfg.DryRun, Log: log, Metrics: metrics,
 	})
 }
 
@@ -199,6 +205,7 @@ func gates(cfg *config, p parts) []registered {
 		{daemon.NodeLeaseFree, true},
 		{daemon.NodeLeaseThere, true},
 		{daemon.Inhibitors, true},
+		{&possible.Gate{Ask: cfg.rebooter().Possible}, true},
 		{daemon.Paused, true},
 		{&availability.Gate{API: p.api, Lock: p.lock, Node: cfg.NodeName, Name: cfg.LockName, Same: cfg.Same, Limit: cfg.limit, Log: p.log}, cfg.limit.IsSet()},
 	}
@@ -214,19 +221,18 @@ func inUse(all []registered) (out []gate.Gate) {
 	return out
 }
 
-// hookRunner runs the hooks, nil if there are none, or none may be run.
+// hookRunner runs the hooks, nil if none may be run.
 func (c *config) hookRunner(log zerolog.Logger) *hook.Runner {
-	r := &hook.Runner{
+	if c.Hooks == "" || c.DryRun {
+		return nil
+	}
+	return &hook.Runner{
 		Dir: c.Hooks, Limit: c.HookTimeout, Env: []string{"REBOOTD_NODE_NAME=" + c.NodeName},
 		Output: func(stage, name, line string) {
 			log.Info().Str("stage", stage).Str("hook", name).Str("output", line).Msg("hook")
 		},
-		Log: func(format string, args ...any) { log.Warn().Msgf(format, args...) },
+		Log: warn(log),
 	}
-	if c.Hooks == "" || c.DryRun || !r.Any() {
-		return nil
-	}
-	return r
 }
 
 // checks are what a node must pass after a boot, besides what its Node says.
@@ -241,24 +247,6 @@ func (c *config) checks(hooks *hook.Runner) (out []func(context.Context) error) 
 		out = append(out, func(ctx context.Context) error { return reboot.Check(ctx, c.healthArgv) })
 	}
 	return out
-}
-
-func newLogger(cfg *config, w io.Writer) zerolog.Logger {
-	zerolog.ErrorFieldName = "err" // as client-go has it
-	zerolog.TimeFieldFormat = time.RFC3339Nano
-	zerolog.DurationFieldUnit = time.Second
-	if cfg.LogFormat == "console" {
-		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000"}
-	}
-	level, err := zerolog.ParseLevel(cfg.LogLevel)
-	if err != nil {
-		level = zerolog.InfoLevel // refused by load already
-	}
-	log := zerolog.New(w).Level(level).With().Timestamp().Logger()
-	if cfg.DryRun {
-		log = log.With().Bool("dry_run", true).Logger()
-	}
-	return log
 }
 
 func apiConfig(cfg *config) (*rest.Config, error) {
@@ -293,32 +281,6 @@ func serve(ctx context.Context, address string, h http.Handler, log zerolog.Logg
 		select {
 		case <-time.After(bindAgain):
 		case <-ctx.Done():
-		}
-	}
-}
-
-// notify tells systemd something, if it is there to be told.
-func notify(log zerolog.Logger, state string) {
-	if _, err := sdnotify.SdNotify(false, state); err != nil {
-		log.Debug().Err(err).Msg("cannot notify systemd")
-	}
-}
-
-// watchdog returns what tells systemd's watchdog that the daemon lives, at most
-// each quarter of the time that it allows. It is called by one goroutine.
-func watchdog(log zerolog.Logger) func() {
-	limit, err := sdnotify.SdWatchdogEnabled(false)
-	if err != nil {
-		log.Warn().Err(err).Msg("cannot read the settings of systemd's watchdog; not notifying it")
-	}
-	if limit == 0 {
-		return func() {}
-	}
-	var last time.Time
-	return func() {
-		if now := time.Now(); now.Sub(last) >= limit/4 {
-			last = now
-			notify(log, sdnotify.SdNotifyWatchdog)
 		}
 	}
 }

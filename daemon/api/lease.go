@@ -14,7 +14,7 @@ const (
 	// written. A slot with a newer number is left alone.
 	LeaseSchemaAnnotation = "rebootd.dev/schema"
 	// PausedAnnotation, set by people on any Lease of the lock with a reason as its
-	// value, keeps every node from rebooting.
+	// value, keeps every node from rebooting. PauseName is the Lease that is meant for it.
 	PausedAnnotation = "rebootd.dev/paused"
 	// NextAnnotation names the node for which a free slot is reserved, for a moment, by
 	// the one that has released it.
@@ -61,6 +61,11 @@ func SlotIndex(lock, lease string) (i int, ok bool) {
 // ZoneName is the name of the Lease whose holder is the zone of those that hold slots:
 // Claimant.Zone.
 func ZoneName(lock string) string { return lock + "-zone" }
+
+// PauseName is the name of the Lease that is there for a pause, by [PausedAnnotation],
+// and for nothing else: it has no holder and no owner, and so stands before the first slot
+// was ever taken, and when the slots are deleted.
+func PauseName(lock string) string { return lock + "-pause" }
 
 // ControlPlaneName is the name of the Lease whose holder is the control-plane node that
 // holds a slot.

@@ -10,6 +10,11 @@ const (
 	HoldAnnotation = "rebootd.dev/hold"
 	// RequestAnnotation asks for a reboot by the value [RequestReboot].
 	RequestAnnotation = "rebootd.dev/request"
+	// ServedAnnotation has the sentinels that are [Served].
+	ServedAnnotation = "rebootd.dev/served"
+	// AbortAnnotation is set by people who give the operation up, whatever its phase; its
+	// value says why. The daemon removes it when that is done.
+	AbortAnnotation = "rebootd.dev/abort"
 	// PriorityAnnotation is set by people: an integer, the higher the sooner.
 	PriorityAnnotation = "rebootd.dev/priority"
 )

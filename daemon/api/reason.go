@@ -11,6 +11,7 @@ const (
 	ReasonHeld            Reason = "Held"
 	ReasonPaused          Reason = "Paused"
 	ReasonBlocked         Reason = "Blocked"
+	ReasonCannotReboot    Reason = "CannotReboot"
 	ReasonQueued          Reason = "Queued"
 	ReasonSlotAcquired    Reason = "SlotAcquired"
 	ReasonSlotLost        Reason = "SlotLost"
@@ -30,9 +31,14 @@ const (
 	ReasonUncordoned      Reason = "Uncordoned"
 	ReasonReleased        Reason = "Released"
 	ReasonCancelled       Reason = "Cancelled"
+	ReasonAborted         Reason = "Aborted"
+	ReasonAbortPending    Reason = "AbortPending"
 	ReasonRecordTooNew    Reason = "RecordTooNew"
 	ReasonRecordInvalid   Reason = "RecordInvalid"
 	ReasonAPIUnreachable  Reason = "APIUnreachable"
+
+	ReasonAnnotationInvalid Reason = "AnnotationInvalid"
+	ReasonOtherRebooter     Reason = "OtherRebooter"
 )
 
 // ReasonInfo is what is to be known of a reason.
@@ -67,6 +73,7 @@ var reasons = []ReasonInfo{
 	{Reason: ReasonHeld, Meaning: "The annotation `rebootd.dev/hold` is on the Node. The node is left alone until the annotation is removed."},
 	{Reason: ReasonPaused, Meaning: "The annotation `rebootd.dev/paused` is on a Lease of the lock. No node reboots until the annotation is removed."},
 	{Reason: ReasonBlocked, Warning: true, Meaning: "Something blocks the reboot, and the message says what: another program is at work on the node or is about to remove it; an inhibitor; too many unavailable nodes; a shutdown that rebootd did not order; an API server that refuses the change of the Node, in its own words; or a boot ID, boot time or Node that cannot be read."},
+	{Reason: ReasonCannotReboot, Warning: true, Meaning: "The machine cannot be rebooted: the reboot command is not there, or logind, which it needs, cannot be asked or refuses. The message says why, and what to do. The node is not drained, and continues by itself once a reboot is possible."},
 	{Reason: ReasonQueued, Quiet: true, Meaning: "The node is waiting for a slot."},
 	{Reason: ReasonSlotAcquired, Meaning: "The node holds a slot."},
 	{Reason: ReasonSlotLost, Warning: true, Meaning: "The slot was taken away before the reboot was ordered. The node is put back."},
@@ -86,7 +93,21 @@ var reasons = []ReasonInfo{
 	{Reason: ReasonUncordoned, Meaning: "The cordon that rebootd had set was removed."},
 	{Reason: ReasonReleased, Meaning: "The slot was released."},
 	{Reason: ReasonCancelled, Meaning: "The request was withdrawn, or the machine was rebooted by other means, before the reboot was ordered. The node is put back."},
-	{Reason: ReasonRecordTooNew, Warning: true, Meaning: "The record on the Node was written by a newer version of rebootd. The daemon takes no action until that version runs here again or the record is removed."},
-	{Reason: ReasonRecordInvalid, Warning: true, Meaning: "The record on the Node cannot be read, or contradicts the machine's boot ID. The daemon takes no action until somebody repairs or removes it."},
+	{Reason: ReasonAborted, Meaning: "People gave the operation, or the request, up by the annotation `rebootd.dev/abort`. The node is put back, and the request counts as served."},
+	{Reason: ReasonAbortPending, Warning: true, Meaning: "People abort the operation, and its reboot was ordered: one that the machine has scheduled is cancelled; else the machine may go down at any moment, and the node is put back if it does not."},
+	{Reason: ReasonRecordTooNew, Warning: true, Meaning: "The record on the Node was written by a newer version of rebootd. The daemon takes no action until that version runs here again or people abort the operation."},
+	{Reason: ReasonRecordInvalid, Warning: true, Meaning: "The record on the Node cannot be read, or contradicts the machine's boot ID. The daemon takes no action until people abort the operation, which removes the record."},
+	{Reason: ReasonAnnotationInvalid, Warning: true, Meaning: "An annotation that people have set on the Node has a value that is not valid. It is ignored, and the message says which values are valid. In an Event, in the log, and in the condition while nothing is requested; never the reason of a condition."},
+	{Reason: ReasonOtherRebooter, Warning: true, Meaning: "Another program is configured to reboot the machine, and would bypass the lock and the drain. The message says which. In an Event, in the log, and in the condition while nothing is requested; never the reason of a condition."},
 	{Reason: ReasonAPIUnreachable, Warning: true, Meaning: "The API server does not answer. Nothing is lost. The daemon retries and continues when the API server answers."},
+}
+
+// Results are the reasons for which operations and attempts end, those of gates last: of
+// each that may be closed when a node is drained already.
+func Results() []Reason {
+	return []Reason{
+		ReasonRebootVerified, ReasonCancelled, ReasonAborted, ReasonRebootOverdue, ReasonUnhealthy,
+		ReasonDrainTimedOut, ReasonHookFailed, ReasonRebootFailed, ReasonSlotLost, ReasonNodeLeaseLost, ReasonCordonLost,
+		ReasonHeld, ReasonPaused, ReasonBlocked, ReasonCannotReboot,
+	}
 }

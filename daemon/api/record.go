@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -38,6 +39,10 @@ type Record struct {
 	// Annotated says that the annotation rebootd.dev/request was seen before the
 	// boot, and so is served by it; one that comes after it is a new request.
 	Annotated bool `json:"annotated,omitempty"`
+
+	// Files are the sentinels that request the reboot, as they were seen last before it: it
+	// serves them.
+	Files []SentinelFile `json:"files,omitempty"`
 
 	// Protected are the annotations by which the node is protected from autoscalers
 	// while it is cordoned, and which are ours to remove.
@@ -158,12 +163,12 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "undo", "drainRan", "began", "due", "level", "softReboots", "soft",
+	"lock", "annotated", "files", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "undo", "drainRan", "began", "due", "level", "softReboots", "soft",
 }
 
 func (r *Record) check() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var wrong []string
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	known := false
 	for _, p := range Phases() {
 		known = known || r.Phase == p
@@ -189,7 +194,10 @@ func (r *Record) check() error {
 	if r.Phase == PhaseHalted && (r.Failure == nil || r.Failure.Reason != ReasonRebootOverdue && r.Failure.Reason != ReasonUnhealthy) {
 		bad("the record has phase %s, but its failure is neither %s nor %s", r.Phase, ReasonRebootOverdue, ReasonUnhealthy)
 	}
-	return errors.Join(errs...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(wrong, "; ")) // one line: it is shown as a status, too
 }
 
 // MarshalJSON writes the record with the fields of it that this version does
@@ -261,7 +269,7 @@ func (r *Record) Clone() *Record {
 	c := *r
 	c.Failure, c.Order, c.Undo, c.DrainRan, c.Began = copied(r.Failure), copied(r.Order), copied(r.Undo), copied(r.DrainRan), copied(r.Began)
 	c.SoftReboots = copied(r.SoftReboots)
-	c.Protected, c.unknown = slices.Clone(r.Protected), maps.Clone(r.unknown)
+	c.Files, c.Protected, c.unknown = slices.Clone(r.Files), slices.Clone(r.Protected), maps.Clone(r.unknown)
 	return &c
 }
 

@@ -47,8 +47,8 @@ const (
 // the Node. Times are wall-clock times of the node.
 type Report struct {
 	V        int       `json:"v"`
-	ID       string    `json:"id"` // of the operation
-	Started  time.Time `json:"started"`
+	ID       string    `json:"id"`                // of the operation
+	Started  time.Time `json:"started"`           // zero: the operation has had no drain
 	Finished time.Time `json:"finished,omitzero"` // the node is drained since then; zero: it is not
 	// Totals count every pod by outcome, also those that Pods has no room for.
 	Totals map[Outcome]int `json:"totals"`
@@ -58,6 +58,9 @@ type Report struct {
 	LeftOut Marks `json:"leftOut,omitempty"`
 	// Hooks are the programs of an admin that ran before the drain and the reboot.
 	Hooks []HookOutcome `json:"hooks,omitempty"`
+	// Past is what all operations of the node have come to, this one included once it has
+	// ended.
+	Past *Past `json:"past,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -87,7 +90,7 @@ type HookOutcome struct {
 
 // The JSON names of the fields of Report and PodReport.
 var (
-	reportFields    = []string{"v", "id", "started", "finished", "totals", "pods", "leftOut", "hooks"}
+	reportFields    = []string{"v", "id", "started", "finished", "totals", "pods", "leftOut", "hooks", "past"}
 	podReportFields = []string{"namespace", "name", "uid", "outcome", "reason", "message", "seconds", "to"}
 )
 

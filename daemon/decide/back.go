@@ -7,6 +7,7 @@ import (
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/gate"
+	"rebootd.dev/daemon/printable"
 )
 
 const (
@@ -37,11 +38,14 @@ func ourCordon(r *api.Record, f Facts) bool {
 func objection(r *api.Record, f Facts) (api.Undo, bool) {
 	c, isLost := lost(f)
 	g, isClosed := closed(f, gate.WhileDraining)
+	abort, isAborted := aborted(f)
 	switch {
+	case isAborted:
+		return abort, true
 	case isLost:
 		return api.Undo{Reason: c.Lost, Message: cmp.Or(c.Note, "the "+c.Title+" was taken away"), Failed: true}, true
 	case !f.Request.Wanted && !f.Request.Pending:
-		return api.Undo{Reason: api.ReasonCancelled, Message: "the reboot request was withdrawn", Ends: true}, true
+		return api.Undo{Reason: api.ReasonCancelled, Message: withdrawn(f), Ends: true}, true
 	case isClosed:
 		return api.Undo{Reason: g.Reason, Message: g.Why}, true
 	case !f.Node.Unschedulable, r.Cordoned && !ourCordon(r, f):
@@ -50,9 +54,20 @@ func objection(r *api.Record, f Facts) (api.Undo, bool) {
 	return api.Undo{}, false
 }
 
-// undoable says whether the stages leave something behind that has to be undone.
+// undoable says whether there are stages that leave something behind that has to be
+// undone.
 func undoable(p Policy) bool {
 	return slices.ContainsFunc(p.Stages, func(k Stage) bool { return k.Undoable })
+}
+
+// leaves says whether a stage is going to leave something behind that has to be undone.
+func leaves(p Policy, r *api.Record, f Facts) bool {
+	for i, k := range p.Stages {
+		if k.Undoable && !progress(r, f, i).Empty {
+			return true
+		}
+	}
+	return false
 }
 
 // back begins to put the node back, or continues. Where stages have to be undone for
@@ -62,7 +77,7 @@ func back(p Policy, r *api.Record, f Facts, u api.Undo) Step {
 	if begun := r.Undoing(); begun != nil {
 		return rollBack(p, r, f, *begun)
 	}
-	u.Since, u.Message = r.DrainBegan(), cut(u.Message, 4*maxWhy)
+	u.Since, u.Message = r.DrainBegan(), printable.Line(u.Message, 4*maxWhy)
 	if r.Hooked && undoable(p) {
 		n := r.Clone()
 		n.Undo = &u
@@ -89,7 +104,11 @@ func rollBack(p Policy, r *api.Record, f Facts, u api.Undo) Step {
 		}
 	}
 	s.Do, s.Uncordon = DoRestore, ourCordon(r, f)
+	if u.Reason == api.ReasonAborted {
+		return asAborted(r, f, s)
+	}
 	if u.Ends {
+		s.Served = f.Request.found(f)
 		return s
 	}
 	n := in(api.PhaseWaiting, r, f)

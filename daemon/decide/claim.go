@@ -41,9 +41,12 @@ const (
 type Claim struct {
 	ClaimKind
 	State ClaimState
-	Title string    // what people call it: "slot rebootd-0"
-	Note  string    // who has it since when, why there is none, whom we wait for; or, in a sentence, how it was lost
-	At    time.Time // when it was last seen so
+	Title string // what people call it: "slot rebootd-0"
+	Note  string // who has it since when, why there is none, whom we wait for; or, in a sentence, how it was lost
+	// Others is who holds what this node waits for, and what those do: a sentence that
+	// changes seldom.
+	Others string
+	At     time.Time // when it was last seen so
 }
 
 // held are the claims that the node holds.

@@ -55,6 +55,9 @@ func records() []*api.Record {
 		return func(r *api.Record) { r.Level, r.SoftReboots = l, new(int) }
 	}
 	soft := func(r *api.Record) { r.Soft = true }
+	gaveUp := func(r *api.Record) {
+		r.Undo = &api.Undo{Since: r.DrainBegan(), Reason: api.ReasonAborted, Message: "aborted: wrong kernel", Ends: true}
+	}
 	overdue := func(r *api.Record) { r.Failure = &api.Failure{Reason: api.ReasonRebootOverdue, Message: "overdue"} }
 	unhealthy := func(r *api.Record) { r.Failure = &api.Failure{Reason: api.ReasonUnhealthy, Message: "unhealthy"} }
 	paused := func(r *api.Record) {
@@ -68,6 +71,7 @@ func records() []*api.Record {
 		of(api.PhaseDraining, cancels), of(api.PhaseDraining, ranBefore), of(api.PhaseDraining, older),
 		of(api.PhaseVerifying), of(api.PhaseVerifying, adminsCordon), of(api.PhaseVerifying, older), of(api.PhaseVerifying, order("other", 1), level(api.SoftReboot), soft),
 		of(api.PhaseHalted, order("other", 1), overdue), of(api.PhaseHalted, order("other", 1), level(api.SoftReboot), overdue),
+		of(api.PhaseDraining, gaveUp), of(api.PhaseHalted, order("other", 1), overdue, gaveUp),
 		of(api.PhaseHalted, order("other", 1), unhealthy), of(api.PhaseHalted, order("other", 1), level(api.SoftReboot), unhealthy, soft),
 	}
 	for _, by := range []string{"me", "other"} {
@@ -132,7 +136,7 @@ func claims() (slots, leases dimension) {
 	return slots, leases
 }
 
-// stageStates are none of this attempt, running, done, failed, and done but undone.
+// stageStates are none of this attempt, running, done, failed, done but undone.
 func stageStates(of func(*situation) *Progress) (out dimension) {
 	set := func(p Progress) {
 		out = append(out, func(s *situation) {
@@ -152,6 +156,11 @@ func stageStates(of func(*situation) *Progress) (out dimension) {
 	set(Progress{State: StageDone, Undone: true})
 	set(Progress{State: StageDone, Detail: "another attempt's"})
 	return out
+}
+
+// hookStates are those, and one with nothing to do.
+func hookStates(of func(*situation) *Progress) dimension {
+	return append(stageStates(of), func(s *situation) { *of(s) = Progress{Key: s.drainKey, Empty: true} })
 }
 
 func drains() dimension {
@@ -214,7 +223,7 @@ func dimensions() []dimension {
 	return []dimension{
 		{now(90 * time.Second), now(8 * time.Minute), now(16 * time.Minute), now(35 * time.Minute), now(3 * time.Hour)}, // first: others count from it
 		policies(), gates(), slots, leases, ran(), drains(),
-		stageStates(func(s *situation) *Progress { return &s.hooks }), stageStates(func(s *situation) *Progress { return &s.last }),
+		hookStates(func(s *situation) *Progress { return &s.hooks }), hookStates(func(s *situation) *Progress { return &s.last }),
 		{child(ChildRunning, 0, this), child(ChildSucceeded, 0, this), child(ChildFailed, 0, this), child(ChildFailed, time.Minute, this), child(ChildFailed, time.Minute, earlier)},
 		{
 			shutdown(Shutdown{Pending: true}), shutdown(Shutdown{Known: true, Kind: "reboot", At: t0.Add(20 * time.Minute)}), shutdown(Shutdown{Known: true, Kind: "reboot", At: t0.Add(4 * time.Hour)}),
@@ -237,8 +246,9 @@ func dimensions() []dimension {
 			func(s *situation) { s.f.Node.Ready = false }, func(s *situation) { s.f.Node.KubeletBoot = "boot-0" }, func(s *situation) { s.f.Node.Checks = "a check fails" },
 			func(s *situation) { s.healthySince = s.f.Now.Add(-time.Second) }, func(s *situation) { s.healthySince = time.Time{} },
 		},
+		{func(s *situation) { s.f.Abort = Abort{Asked: true, Why: "wrong kernel"} }},
 		{func(s *situation) { s.f.Running = time.Minute }, func(s *situation) { s.f.Running = 3 * time.Minute }},
-		{userspace(Userspace{Pending: true}), userspace(Userspace{}), userspace(Userspace{Known: true, SoftReboots: 1, Since: t0.Add(time.Second)})},
+		{func(s *situation) { s.f.Boot.KexecLoaded = false }, userspace(Userspace{Pending: true}), userspace(Userspace{}), userspace(Userspace{Known: true, SoftReboots: 1, Since: t0.Add(time.Second)})},
 	}
 }
 

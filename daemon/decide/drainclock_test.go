@@ -111,3 +111,29 @@ func TestWordsOfTheDrain(t *testing.T) {
 	want{do: DoWrite, reason: api.ReasonDrainTimedOut, says: "not drained after 30m0s: web is blocked; rebooting with the remaining pods"}.check(t, all, "over", of(limit, Reboot, over))
 	want{do: DoWrite, reason: api.ReasonDrainTimedOut, says: "not drained after 30m0s; rebooting with the remaining pods"}.check(t, all, "over, nothing to say", of(limit, Reboot, Progress{Ran: limit}))
 }
+
+// Nothing that others did ends pods: where the drain has run for longer than it may in
+// earlier starts of the daemon, this one deletes what is left and waits for it before it
+// reboots by force.
+func TestForceTakesAPassOfItsOwn(t *testing.T) {
+	after := func(here time.Duration, policy TimeoutPolicy) Step {
+		return base(aRecord(api.PhaseDraining, func(r *api.Record) { r.DrainRan = &api.Ran{Since: t0, Seconds: 3600} })).but(func(s *situation) {
+			s.p.Stages, s.drained = []Stage{drainUntil(limit, policy)}, s.progress(StageRunning)
+			s.drained.Before, s.drained.Ran = time.Hour, time.Hour+here
+		}).step()
+	}
+	for _, here := range []time.Duration{0, 29 * time.Second} {
+		if step := after(here, Force); step.Do != DoStage || step.Limit != limit || !step.Until.Equal(t0.Add(2*time.Second+30*time.Second-here)) {
+			t.Errorf("force, after %s here: %+v", here, step)
+		}
+	}
+	if step := after(30*time.Second, Force); step.Do != DoWrite || step.Record.Order == nil {
+		t.Errorf("force, after its pass: %+v", step)
+	}
+	if step := after(0, Reboot); step.Do != DoWrite || step.Record.Order == nil {
+		t.Errorf("reboot with what is left: %+v", step)
+	}
+	if step := after(0, Rollback); step.Do != DoRestore || step.Record.Failure.Reason != api.ReasonDrainTimedOut {
+		t.Errorf("rollback: %+v", step)
+	}
+}

@@ -60,7 +60,15 @@ func (s situation) rest() (trace []string, rests bool) {
 
 // do does what a step says, and says whether that changes anything.
 func (s *situation) do(step Step) bool {
+	if step.ClearAbort {
+		s.f.Abort = Abort{}
+		if step.Reason == api.ReasonAborted {
+			s.f.Request = Request{}
+		}
+	}
 	switch step.Do {
+	case DoRecall:
+		s.f.Shutdown = Shutdown{Known: true}
 	case DoWrite:
 		s.r = step.Record
 	case DoCordon:

@@ -9,6 +9,7 @@ import (
 
 // Policy is what the configuration says about an operation.
 type Policy struct {
+	Node   string  // its name
 	Lock   string  // its name
 	Stages []Stage // in their order
 
@@ -32,6 +33,7 @@ type Facts struct {
 	Uptime   time.Duration // of the machine, CLOCK_BOOTTIME
 
 	Request Request
+	Abort   Abort
 	Boot    Boot
 	Node    Node
 	Gates   []gate.Status // in the order of their precedence
@@ -41,6 +43,9 @@ type Facts struct {
 	Child    Child
 	Shutdown Shutdown
 	Refused  Refused
+
+	// Notices are sentences that people are told while the node has nothing to do.
+	Notices []string
 
 	HealthySince time.Time // since when Ailing has been ""; zero: it is not
 	Ailing       string    // by the function Ailing
@@ -53,7 +58,8 @@ type Boot struct {
 	Time    time.Time
 	Problem string
 
-	Userspace Userspace
+	Userspace   Userspace
+	KexecLoaded bool // a kernel is loaded for a kexec
 }
 
 // Userspace is what the machine's service manager knows of its own starts; where it
@@ -71,8 +77,11 @@ type Node struct {
 	// Foreign says that the cordon was set by somebody else, by what the API
 	// server knows of who has set it.
 	Foreign bool
+	// Ours says that it was set by rebootd, by the same account. Where that names nobody
+	// it is neither.
+	Ours bool
 	// Unprotected are the annotations that protect a node from autoscalers and that
-	// this one has not.
+	// this one has not, or has from an operation of which nothing else is left.
 	Unprotected []string
 
 	Ready        bool
@@ -126,12 +135,4 @@ type Refused struct {
 	Do    Action    // of the step
 	Words string    // the API server's own
 	Until time.Time // when the next try is due
-}
-
-// cut shortens s to at most n bytes without splitting a character.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return validUTF8(s[:n-len("…")]) + "…"
 }

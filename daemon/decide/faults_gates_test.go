@@ -90,6 +90,12 @@ var gateStageAndRecordFaults = map[string][]decision{
 			s.Record.Hooked = false
 		}
 	})},
+	"a stage that leaves something behind is run only": {altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) {
+		if s.Do == DoWrite && s.Stage != "" && s.Record != nil && s.Record.Hooked {
+			s.Do = DoStage
+		}
+	})},
+	"a stage with nothing to do is not begun": {eachStage(func(_ *Policy, _ *Stage, now *Progress) { now.Empty = false })},
 	"the lasting stage goes on until the command": {
 		altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) { s.KeepUp = s.KeepUp && s.Do != DoSpawn }),
 		altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) { s.KeepUp = s.KeepUp && s.Do != DoWrite }),
@@ -160,7 +166,7 @@ var gateStageAndRecordFaults = map[string][]decision{
 			s.Do = DoWrite
 		}
 	})},
-	"only a boot that has happened serves": {altered(func(_ Policy, r *api.Record, _ Facts, s *Step) {
+	"only a boot that has happened, or people": {altered(func(_ Policy, r *api.Record, _ Facts, s *Step) {
 		s.ClearRequest = s.Do.Writes() && r != nil && r.Annotated
 	})},
 	"what protects the node from autoscalers": {altered(func(_ Policy, r *api.Record, _ Facts, s *Step) {

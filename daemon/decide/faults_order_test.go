@@ -64,6 +64,7 @@ var orderAndClaimFaults = map[string][]decision{
 		given(func(p *Policy, _ *api.Record, _ *Facts) { p.AllowSoftReboot = true }),
 		given(func(p *Policy, _ *api.Record, _ *Facts) { p.AllowKexec = true }),
 		given(func(_ *Policy, _ *api.Record, f *Facts) { f.Boot.Userspace.Known = true }),
+		given(func(_ *Policy, _ *api.Record, f *Facts) { f.Boot.KexecLoaded = true }),
 		altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) {
 			if s.Do == DoSpawn {
 				s.Level = api.Kexec

@@ -73,7 +73,7 @@ func eachStage(change func(p *Policy, k *Stage, now *Progress)) decision {
 
 // faults are what each invariant is there for: sentence by sentence a decision, or
 // several, that breaks it.
-var faults = []map[string][]decision{orderAndClaimFaults, gateStageAndRecordFaults}
+var faults = []map[string][]decision{orderAndClaimFaults, gateStageAndRecordFaults, abortFaults}
 
 // deafTo is a decision that minds no gate of that name.
 func deafTo(name string) decision {

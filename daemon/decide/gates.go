@@ -4,13 +4,14 @@ import (
 	"time"
 
 	"rebootd.dev/daemon/gate"
+	"rebootd.dev/daemon/printable"
 )
 
 // closed is the first gate that is closed at one of the points, with words that fit
 // into a message and a time that is to come.
 func closed(f Facts, at gate.Points) (gate.Status, bool) {
 	g, is := gate.FirstClosed(f.Gates, at)
-	g.Why = cut(g.Why, maxWhy)
+	g.Why = printable.Line(g.Why, maxWhy)
 	if !g.Until.After(f.Now) {
 		g.Until = time.Time{}
 	}

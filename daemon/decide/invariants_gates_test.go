@@ -97,7 +97,7 @@ var gateInvariants = []invariant{
 	{"a gate that has not answered keeps a node from its next step", func(s situation, step Step) bool {
 		unknown := func(at gate.Points) bool { return s.gates(gate.Unknown, at) }
 		if s.rebooted() {
-			return step.Do != DoRestore || !unknown(gate.BeforeUncordon)
+			return step.Do != DoRestore || step.Reason == api.ReasonAborted || !unknown(gate.BeforeUncordon)
 		}
 		queues := step.Do == DoWrite && step.Record != nil && step.Record.Phase == api.PhaseQueued && !s.in(api.PhaseQueued)
 		switch {

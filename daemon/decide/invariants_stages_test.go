@@ -14,11 +14,24 @@ func (s situation) reached() bool {
 		if k.Lasting {
 			return true
 		}
-		if s.stage(i).State != StageDone {
+		if !s.over(i) {
 			return false
 		}
 	}
 	return false
+}
+
+// undoable says whether there is such a stage, with something to do.
+func (s situation) undoable(name string, now Progress) bool {
+	return slices.ContainsFunc(s.p.Stages, func(k Stage) bool { return k.Name == name && k.Undoable && !now.Empty })
+}
+
+// over says whether a stage is done, or left out: there was nothing to do when it was due.
+func (s situation) over(i int) bool {
+	_, drained, lasts := s.lasting()
+	now := s.stage(i)
+	late := lasts && s.p.Stages[i].Name == "pre-drain" && drained.State != StageNone
+	return now.State == StageDone || now.State == StageNone && (s.f.Stages[i].Empty || late)
 }
 
 var stageInvariants = []invariant{
@@ -29,8 +42,8 @@ var stageInvariants = []invariant{
 		for i, k := range s.p.Stages {
 			switch {
 			case k.Name == step.Stage:
-				return s.stage(i).State != StageDone
-			case s.stage(i).State != StageDone && !(k.Lasting && (s.late() || s.last.Key == s.drainKey && s.last.State == StageRunning)):
+				return !s.over(i)
+			case !s.over(i) && !(k.Lasting && (s.late() || s.last.Key == s.drainKey && s.last.State == StageRunning)):
 				return false
 			}
 		}
@@ -74,7 +87,14 @@ var stageInvariants = []invariant{
 		return !undone || !s.newOrder(step) && step.Do != DoStage
 	}},
 	{"whether stages may leave something behind is on record with the cordon", func(s situation, step Step) bool {
-		return step.Do != DoCordon || step.Record.Hooked == slices.ContainsFunc(s.p.Stages, func(k Stage) bool { return k.Undoable })
+		return step.Do != DoCordon || step.Record.Hooked == (s.undoable("pre-drain", s.hooks) || s.undoable("pre-reboot", s.last))
+	}},
+	{"a stage that leaves something behind is run only when the record says so", func(s situation, step Step) bool {
+		return step.Do != DoStage || s.r.Hooked || step.Stage == drain.Name
+	}},
+	{"a stage with nothing to do is not begun", func(s situation, step Step) bool {
+		empty := step.Stage == "pre-drain" && s.hooks.Empty || step.Stage == "pre-reboot" && s.last.Empty
+		return step.Do != DoStage || !empty || s.last.State == StageRunning || s.hooks.State == StageRunning
 	}},
 	{"the lasting stage goes on until the command is spawned, whatever the order waits for", func(s situation, step Step) bool {
 		if !s.ongoing() || !s.reached() || s.undoing() || s.softRebooted() {

@@ -16,7 +16,7 @@ type invariant struct {
 }
 
 // invariants are what must hold for every decision, in the words of the documents.
-var invariants = slices.Concat(orderInvariants, claimInvariants, gateInvariants, stageInvariants, recordInvariants)
+var invariants = slices.Concat(orderInvariants, claimInvariants, gateInvariants, stageInvariants, recordInvariants, abortInvariants)
 
 var orderInvariants = []invariant{
 	{"the reboot command is spawned only for an order that this start of the daemon has written, and only once", func(s situation, step Step) bool {
@@ -34,10 +34,10 @@ var orderInvariants = []invariant{
 	{"nothing is done while the boot ID is unknown", func(s situation, step Step) bool {
 		return s.f.Boot.ID != "" || step.Do == DoWait
 	}},
-	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed, or the machine has forgotten what it had scheduled", func(s situation, step Step) bool {
+	{"after the reboot may have been ordered, nothing is undone on the same boot unless the command has failed, the machine has forgotten what it had scheduled, or people abort what has halted", func(s situation, step Step) bool {
 		forgotten := s.in(api.PhaseRebooting) && s.f.Shutdown.Known && s.f.Shutdown.Kind == "" && s.f.Now.Before(s.r.Due)
 		failed := s.child() == ChildFailed && s.r.Due.IsZero()
-		return !s.ordered() || s.rebooted() || failed || forgotten || s.softRebooted() || s.undoing() || !s.returns(step) && step.Do != DoRelease
+		return !s.ordered() || s.rebooted() || s.in(api.PhaseHalted) && step.Reason == api.ReasonAborted || failed || forgotten || s.softRebooted() || s.undoing() || !s.returns(step) && step.Do != DoRelease
 	}},
 	{"while the machine goes down nothing is begun, undone, given back or spawned", func(s situation, step Step) bool {
 		if !s.goingDown() || s.notes(step) {
@@ -63,7 +63,7 @@ var orderInvariants = []invariant{
 		verifies := step.Record != nil && step.Record.Phase == api.PhaseVerifying && !s.in(api.PhaseVerifying) && s.f.Boot.ID == s.r.BootID
 		return !verifies || s.softRebooted() && s.r.Level == api.SoftReboot && step.Record.Soft
 	}},
-	{"less than a reboot is ordered only where it was asked for, is allowed and can be proved", func(s situation, step Step) bool {
+	{"less than a reboot is ordered only where it was asked for, is allowed and possible, and can be proved", func(s situation, step Step) bool {
 		if !s.newOrder(step) || s.in(api.PhaseRebooting) && s.r.Level == step.Record.Level && s.r.Order.Try == step.Record.Order.Try {
 			return step.Do != DoSpawn || step.Level == api.FullReboot || step.Level == s.r.Level
 		}
@@ -73,7 +73,7 @@ var orderInvariants = []invariant{
 		case api.SoftReboot:
 			return s.p.AllowSoftReboot && s.f.Request.Level == api.SoftReboot && s.f.Boot.Userspace.Known && step.Record.SoftReboots != nil
 		default:
-			return s.p.AllowKexec && s.f.Request.Level == api.Kexec
+			return s.p.AllowKexec && s.f.Request.Level == api.Kexec && s.f.Boot.KexecLoaded
 		}
 	}},
 	{"a machine that may have soft-rebooted is not drained and rebooted once more before systemd has said whether it has", func(s situation, step Step) bool {
@@ -88,7 +88,7 @@ var orderInvariants = []invariant{
 			return !s.ordered() || s.child() == ChildFailed
 		}
 		for i, k := range s.p.Stages {
-			if s.stage(i).State != StageDone && (!k.Lasting || !s.late()) {
+			if !s.over(i) && (!k.Lasting || !s.late()) {
 				return false
 			}
 		}
@@ -126,15 +126,15 @@ var claimInvariants = []invariant{
 	{"nobody stands in the queue with another claim", func(s situation, step Step) bool {
 		return step.Do != DoClaim || step.Claim != slotKind.Name || len(held(s.f)) == 0
 	}},
-	{"the node is cordoned, its stages are run, it is rebooted, and after a boot uncordoned, only under every claim that there is", func(s situation, step Step) bool {
-		verified := step.Do == DoRestore && s.rebooted()
+	{"the node is cordoned, its stages are run, it is rebooted, and after a boot uncordoned unless people abort, only under every claim that there is", func(s situation, step Step) bool {
+		verified := step.Do == DoRestore && s.rebooted() && step.Reason != api.ReasonAborted
 		if !verified && step.Do != DoCordon && step.Do != DoStage && step.Do != DoSpawn {
 			return true
 		}
 		return s.lease.State == ClaimHeld || s.lease.State == ClaimNone
 	}},
-	{"a claim that lapses was confirmed just now when the node is uncordoned after a boot", func(s situation, step Step) bool {
-		return step.Do != DoRestore || !s.rebooted() || s.lease.State != ClaimHeld || s.f.Now.Sub(s.f.Claims[1].At) < leaseKind.Fresh
+	{"a claim that lapses was confirmed just now when the node is verified and uncordoned after a boot", func(s situation, step Step) bool {
+		return step.Do != DoRestore || step.Reason == api.ReasonAborted || !s.rebooted() || s.lease.State != ClaimHeld || s.f.Now.Sub(s.f.Claims[1].At) < leaseKind.Fresh
 	}},
 	{"the node is cordoned only under a slot, and the record says whether the cordon is ours", func(s situation, step Step) bool {
 		return step.Do != DoCordon || s.in(api.PhaseQueued) && s.slot.State == ClaimHeld && step.Record.Cordoned == !s.f.Node.Unschedulable
@@ -153,7 +153,7 @@ var claimInvariants = []invariant{
 	}},
 	{"while it is not known whether the slot is ours, nothing is begun and nothing undone that was not being undone", func(s situation, step Step) bool {
 		retries := s.in(api.PhaseRebooting) && (s.ordered() || s.softRebooted())
-		return s.slot.State != ClaimUnknown || s.undoing() || s.refused() || retries || !s.advances(step) && !s.returns(step)
+		return s.slot.State != ClaimUnknown || s.in(api.PhaseVerifying, api.PhaseHalted) || s.undoing() || s.refused() || retries || !s.advances(step) && !s.returns(step)
 	}},
 }
 
@@ -191,8 +191,8 @@ var recordInvariants = []invariant{
 	{"an operation that had the node cordoned ends by putting the node back", func(s situation, step Step) bool {
 		return step.Do != DoWrite || step.Record != nil || undisturbed(s.r)
 	}},
-	{"only a boot that has happened serves a request by annotation", func(s situation, step Step) bool {
-		return !step.ClearRequest || s.rebooted() && s.r.Annotated
+	{"only a boot that has happened, or people who abort, serve a request by annotation", func(s situation, step Step) bool {
+		return !step.ClearRequest || step.Reason == api.ReasonAborted || s.rebooted() && s.r.Annotated
 	}},
 	{"what protects the node from autoscalers is ours from the cordon until it is put back", func(s situation, step Step) bool {
 		switch {
@@ -228,7 +228,7 @@ var recordInvariants = []invariant{
 		return s.returns(step) && step.Do != DoWrite || writesUndo && step.Do == DoWait || free.step().Do == DoRestore
 	}},
 	{"a write changes something", func(s situation, step Step) bool {
-		return step.Do != DoWrite || !reflect.DeepEqual(step.Record, s.r)
+		return step.Do != DoWrite || step.ClearAbort || !reflect.DeepEqual(step.Record, s.r)
 	}},
 	{"what is written can be read", func(_ situation, step Step) bool {
 		if step.Record == nil {

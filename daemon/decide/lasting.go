@@ -24,6 +24,17 @@ func (k Stage) end() time.Duration {
 	return k.Limit
 }
 
+// left is how much remains of a stage's time. A stage that ends by force is at work for
+// the margin in this start of the daemon, too, whatever it has run before: its limit may
+// have been shortened, and nothing has been ended by force then.
+func (k Stage) left(now Progress) time.Duration {
+	left := k.end() - now.Ran
+	if k.OnLimit == Force {
+		left = max(left, forceMargin-(now.Ran-now.Before))
+	}
+	return left
+}
+
 // lasting is the stage that goes on until the command is spawned.
 func lasting(p Policy) (int, bool) {
 	i := slices.IndexFunc(p.Stages, func(k Stage) bool { return k.Lasting })
@@ -39,12 +50,12 @@ func lastingStage(p Policy, r *api.Record, f Facts, k Stage, now Progress) (Step
 	}
 	for i, other := range p.Stages {
 		if now := progress(r, f, i); !other.Lasting && now.State == StageRunning {
-			return run(other, now), nil // what was begun when this one was done comes to its end
+			return runOrNote(r, other, now), nil // what was begun when this one was done comes to its end
 		}
 	}
 	switch {
-	case k.Limit == 0, now.Starting < k.Limit && now.Ran < k.end():
-		return runLasting(k, now, f), nil
+	case k.Limit == 0, now.Starting < k.Limit && k.left(now) > 0:
+		return runLasting(r, k, now, f), nil
 	case now.Starting >= k.Limit:
 		return back(p, r, f, api.Undo{Reason: k.TimedOut, Message: fmt.Sprintf("%s could not begin for %s: %s", k.Name, k.Limit, now.Detail), Failed: true}), nil
 	}
@@ -59,8 +70,11 @@ func lastingStage(p Policy, r *api.Record, f Facts, k Stage, now Progress) (Step
 }
 
 // runLasting is the step that runs a lasting stage, which has not come to its end.
-func runLasting(k Stage, now Progress, f Facts) Step {
+func runLasting(r *api.Record, k Stage, now Progress, f Facts) Step {
 	s := run(k, now)
+	if now.Numbers != "" {
+		s.More = fmt.Sprintf("since %s: %s", r.DrainBegan().UTC().Format(time.RFC3339), now.Numbers)
+	}
 	if now.Blocked {
 		s.Reason, s.Message = k.Blocked, now.Summary
 		if k.Limit > 0 && k.OnLimit == Force {
@@ -68,7 +82,7 @@ func runLasting(k Stage, now Progress, f Facts) Step {
 		}
 	}
 	if k.Limit > 0 {
-		s.Until = f.Now.Add(min(k.end()-now.Ran, k.Limit-now.Starting))
+		s.Until = f.Now.Add(min(k.left(now), k.Limit-now.Starting))
 	}
 	return s
 }

@@ -2,7 +2,6 @@ package decide
 
 import (
 	"strings"
-	"time"
 
 	"rebootd.dev/daemon/api"
 )
@@ -31,16 +30,23 @@ func higher(a, b api.Level) api.Level {
 	}
 }
 
-// level is the level to order: what is asked for where that is allowed, and could be
-// proved afterwards; else a reboot.
-func (p Policy) level(f Facts) api.Level {
-	switch {
-	case f.Request.Level == api.SoftReboot && p.AllowSoftReboot && f.Boot.Userspace.Known:
-		return api.SoftReboot
-	case f.Request.Level == api.Kexec && p.AllowKexec:
-		return api.Kexec
+// level is the level to order: what is asked for where that is allowed, possible, and
+// could be proved afterwards; else a reboot. more says why what is asked for and allowed
+// gets a reboot, "" if it does not.
+func (p Policy) level(f Facts) (l api.Level, more string) {
+	switch asked := f.Request.Level; {
+	case asked == api.SoftReboot && p.AllowSoftReboot:
+		if f.Boot.Userspace.Known {
+			return asked, ""
+		}
+		return api.FullReboot, "a soft reboot is requested, and systemd cannot say whether one has happened (256 and later can): rebooting instead"
+	case asked == api.Kexec && p.AllowKexec:
+		if f.Boot.KexecLoaded {
+			return asked, ""
+		}
+		return api.FullReboot, "a kexec is requested, and no kernel is loaded for one: rebooting instead"
 	default:
-		return api.FullReboot
+		return api.FullReboot, ""
 	}
 }
 
@@ -50,31 +56,6 @@ func ordered(r *api.Record) api.Level {
 		return api.FullReboot
 	}
 	return r.Level
-}
-
-// answer is to a question that cannot always be answered.
-type answer int
-
-const (
-	no answer = iota
-	yes
-	unclear
-)
-
-// spent says whether the reboot that a sentinel asks for has happened since, and by what.
-func spent(s Sentinel, boot Boot) (by string, is answer) {
-	// Where a soft reboot will do: the sentinel survives it, as all of /run does.
-	u, soft := boot.Userspace, levelOf(s.Content) == api.SoftReboot
-	switch {
-	case s.ModTime.Before(boot.Time):
-		return "boot of " + boot.Time.UTC().Format(time.RFC3339), yes
-	case soft && u.Pending:
-		return "", unclear
-	case soft && u.Known && u.SoftReboots > 0 && s.ModTime.Before(u.Since):
-		return "soft reboot of " + u.Since.UTC().Format(time.RFC3339), yes
-	default:
-		return "", no
-	}
 }
 
 // softRebooted says whether the machine has soft-rebooted since the order.

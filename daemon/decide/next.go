@@ -2,10 +2,13 @@ package decide
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/gate"
+	"rebootd.dev/daemon/printable"
 )
 
 // Next decides what is to be done. r is the record on the Node, nil when there
@@ -15,6 +18,11 @@ func Next(p Policy, r *api.Record, f Facts) Step {
 		return Step{Do: DoWait, Reason: api.ReasonBlocked, Message: "the boot ID cannot be read: " + f.Boot.Problem}
 	}
 	s := next(p, r, f)
+	if f.Refused.Do != "" && (r != nil || !s.ClearAbort) {
+		// A policy that is older than their annotations refuses the whole patch for them. An
+		// idle node keeps both: the abort forgotten alone would have it rebooted after all.
+		s.Served, s.ClearAbort = nil, false
+	}
 	if f.Now.Before(f.Refused.Until) && (s.Do.Writes() || s.Do == DoClaim && undisturbed(r)) {
 		s = refused(p, r, f, s)
 	}
@@ -25,16 +33,7 @@ func next(p Policy, r *api.Record, f Facts) Step {
 	if r == nil {
 		return idle(p, f)
 	}
-	s := inPhase(p, r, f)
-	if !startedOver(r, f) && r.Annotated != f.Request.Annotated && f.Request.Wanted {
-		n := r.Clone()
-		n.Annotated = f.Request.Annotated
-		return Step{
-			Do: DoWrite, Reason: api.ReasonRebootRequested, Message: "reboot requested: " + f.Request.Why, Record: n,
-			Asks: s.Asks, Stage: s.Stage, KeepUp: s.KeepUp, Limit: s.Limit,
-		}
-	}
-	return s
+	return noteRequest(r, f, inPhase(p, r, f))
 }
 
 func inPhase(p Policy, r *api.Record, f Facts) Step {
@@ -82,8 +81,17 @@ func idle(p Policy, f Facts) Step {
 		return awaitBoot(Step{})
 	case len(held(f)) > 0:
 		return release(f)
+	case f.Abort.Asked && (f.Request.Wanted || !f.Request.Pending):
+		return abortRequest(f)
 	case !f.Request.Wanted:
-		return Step{Do: DoWait, Reason: api.ReasonNotRequired, Message: "no reboot is requested", Detail: f.Request.Spent}
+		s := Step{Do: DoWait, Reason: api.ReasonNotRequired, Message: "no reboot is requested", More: printable.Line(strings.Join(slices.Concat(f.Request.Problems, f.Notices), "; "), 2*maxWhy)}
+		if s.More == "" {
+			s.Detail = f.Request.Spent
+		}
+		if served := f.Request.found(f); served != nil && f.Refused.Do == "" {
+			s.Do, s.Served, s.Silent = DoWrite, served, true
+		}
+		return s
 	}
 	s := Step{Reason: api.ReasonRebootRequested, Message: "reboot requested: " + f.Request.Why, Asks: gate.BeforeQueue}
 	phase := api.PhaseQueued
@@ -96,6 +104,7 @@ func idle(p Policy, f Facts) Step {
 	s.Do, s.Record = DoWrite, in(phase, &api.Record{
 		V: api.Schema, ID: operationID(f), BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated, Lock: p.Lock,
 	}, f)
+	seeRequest(s.Record, f)
 	return s
 }
 
@@ -151,9 +160,11 @@ func inPause(r *api.Record, f Facts) bool {
 // been rebooted without it, or nothing asks for a reboot any more.
 func overtaken(r *api.Record, f Facts, wait Step) (Step, bool) {
 	switch {
+	case f.Abort.Asked:
+		return abortUndisturbed(r, f), true
 	case f.Boot.ID != r.BootID:
 		return Step{
-			Do: DoWrite, Reason: api.ReasonCancelled, ClearRequest: r.Annotated,
+			Do: DoWrite, Reason: api.ReasonCancelled, ClearRequest: r.Annotated, Served: servedBy(r, f, "the machine has been rebooted since, by other means"),
 			Message: "the machine has been rebooted by other means",
 		}, true
 	case f.Request.Wanted:
@@ -162,7 +173,7 @@ func overtaken(r *api.Record, f Facts, wait Step) (Step, bool) {
 		wait.Do, wait.Detail = DoWait, whetherWanted
 		return wait, true
 	default:
-		return Step{Do: DoWrite, Reason: api.ReasonCancelled, Message: "the reboot request was withdrawn"}, true
+		return Step{Do: DoWrite, Reason: api.ReasonCancelled, Message: withdrawn(f), Served: f.Request.found(f)}, true
 	}
 }
 
@@ -196,9 +207,10 @@ func queued(p Policy, r *api.Record, f Facts) Step {
 		s.Asks = inQueue.Asks
 		return s
 	}
-	inQueue.Do, inQueue.Claim, inQueue.Detail = DoClaim, mine.Name, mine.Note
+	inQueue.Do, inQueue.Claim, inQueue.Detail, inQueue.More = DoClaim, mine.Name, mine.Note, mine.Others
 	if is {
-		inQueue.LookOnly, inQueue.Reason, inQueue.Message, inQueue.Detail, inQueue.Until = true, shut.Reason, shut.Why, "", shut.Until
+		inQueue.LookOnly, inQueue.Reason, inQueue.Message, inQueue.Until = true, shut.Reason, shut.Why, shut.Until
+		inQueue.Detail, inQueue.More = "", ""
 	}
 	return inQueue
 }
@@ -224,7 +236,7 @@ func withSlot(p Policy, r *api.Record, f Facts, mine Claim, inQueue Step) Step {
 		return s
 	}
 	n := in(api.PhaseDraining, r, f)
-	n.Cordoned, n.Protected, n.Hooked = !f.Node.Unschedulable, f.Node.Unprotected, undoable(p)
+	n.Cordoned, n.Protected, n.Hooked = !f.Node.Unschedulable, f.Node.Unprotected, leaves(p, n, f)
 	m := "cordoned by rebootd"
 	if !n.Cordoned {
 		m = "was cordoned already and will stay cordoned"

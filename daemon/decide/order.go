@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -22,8 +23,12 @@ const (
 func order(p Policy, r *api.Record, f Facts, reason api.Reason, message string) Step {
 	n := in(api.PhaseRebooting, r, f)
 	n.Due, n.Level, n.SoftReboots, n.DrainSince = time.Time{}, "", nil, r.DrainBegan()
-	if l := p.level(f); l != api.FullReboot {
+	l, more := p.level(f)
+	if l != api.FullReboot {
 		n.Level = l
+	}
+	if more != "" {
+		message += "; " + more
 	}
 	if u := f.Boot.Userspace; u.Known {
 		n.SoftReboots = &u.SoftReboots
@@ -84,6 +89,9 @@ func orderGiven(p Policy, r *api.Record, f Facts) Step {
 	if !r.Due.IsZero() {
 		wait.Message = "the reboot was ordered; the machine has scheduled it for " + r.Due.Format(time.RFC3339)
 	}
+	if f.Abort.Asked {
+		wait = abortOrdered(p, r, f, wait)
+	}
 	switch {
 	case goingDown(f) && !r.Order.Accepted:
 		return accepted(r, "the machine is going down")
@@ -93,6 +101,9 @@ func orderGiven(p Policy, r *api.Record, f Facts) Step {
 		s := accepted(r, fmt.Sprintf("the machine has scheduled its %s for %s", f.Shutdown.Kind, f.Shutdown.At.Format(time.RFC3339)))
 		s.Record.Due = f.Shutdown.At
 		return s
+	case cancelled(r, f) && f.Abort.Asked:
+		u, _ := aborted(f)
+		return back(p, r, f, u)
 	case cancelled(r, f):
 		return back(p, r, f, api.Undo{Reason: api.ReasonRebootFailed, Message: fmt.Sprintf("somebody cancelled the reboot that was scheduled for %s", r.Due.Format(time.RFC3339)), Failed: true})
 	case state == ChildFailed && r.Due.IsZero() && !goingDown(f):
@@ -115,7 +126,9 @@ func orderGiven(p Policy, r *api.Record, f Facts) Step {
 	if d := underWay(r, f); d != "" {
 		n.Failure.Message += "; " + d
 	}
-	return Step{Do: DoWrite, Reason: api.ReasonRebootOverdue, Message: n.Failure.Message, Record: n}
+	s := halts(p, f, *n.Failure)
+	s.Do, s.Record = DoWrite, n
+	return s
 }
 
 // accepted notes that the order was given, for starts of the daemon to come.
@@ -146,11 +159,13 @@ func aboutToOrder(p Policy, r *api.Record, f Facts) Step {
 	if s, ok := claimRest(f, about, notHeld); ok {
 		return s
 	}
+	reason := api.ReasonBlocked
 	why, again := undrained(p, r, f)
 	if g, is := closed(f, gate.BeforeOrder); is {
-		why, again = g.Why, true
+		reason, why, again = g.Reason, g.Why, true
 	}
 	g, unsure := unknown(f, gate.WhileDraining|gate.BeforeOrder)
+	level, more := p.level(f)
 	s := about
 	switch {
 	case again:
@@ -160,11 +175,18 @@ func aboutToOrder(p Policy, r *api.Record, f Facts) Step {
 			n.Order = r.Clone().Order
 			n.Order.Try--
 		}
-		s.Do, s.Reason, s.Message, s.Record = DoWrite, api.ReasonBlocked, why+"; continuing the drain", n
+		s.Do, s.Reason, s.Message, s.Record = DoWrite, reason, why+"; continuing the drain", n
 	case !f.Request.Wanted:
 		s.Detail = whetherWanted
 	case unsure:
 		s.Detail = "waiting for the answer of gate " + g.Name
+	case higher(ordered(r), level) != ordered(r):
+		n := r.Clone()
+		n.Order, n.Level = newOrder(f, r.Order.Try), level
+		if level == api.FullReboot {
+			n.Level = ""
+		}
+		s.Do, s.Reason, s.Message, s.Record = DoWrite, api.ReasonRebootRequested, cmp.Or(more, fmt.Sprintf("a %s was about to be ordered, and a %s is requested by now; ordering that", ordered(r), level)), n
 	case f.Uptime-time.Duration(r.Order.UptimeMillis)*time.Millisecond >= orderAge:
 		n := r.Clone()
 		n.Order = newOrder(f, r.Order.Try)
@@ -211,6 +233,9 @@ func onlySoftBooted(p Policy, r *api.Record, f Facts) Step {
 }
 
 func commandFailed(p Policy, r *api.Record, f Facts) Step {
+	if u, ok := aborted(f); ok {
+		return back(p, r, f, u)
+	}
 	if r.Order.Try >= maxTries {
 		return back(p, r, f, api.Undo{Reason: api.ReasonRebootFailed, Message: fmt.Sprintf("the reboot command failed %d times: %s", r.Order.Try, f.Child.Problem), Failed: true})
 	}

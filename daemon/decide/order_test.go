@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestOrder(t *testing.T) {
 		"another's, to the end":                {r(by), with(at(15 * time.Minute)), want{do: DoWrite, phase: api.PhaseDraining, says: "did not happen; draining again"}},
 		"another's, third try":                 {r(by, try(3)), with(at(15 * time.Minute)), want{do: DoWrite, phase: api.PhaseHalted}},
 		"accepted, to the end":                 {r(accepted, by), with(at(15 * time.Minute)), want{do: DoWrite, phase: api.PhaseHalted, says: "still up after 15m0s; logind has no reboot scheduled or under way"}},
-		"running, to the end":                  {r(), with(childIs(ChildRunning), at(15*time.Minute), shutdownIs(Shutdown{})), want{do: DoWrite, phase: api.PhaseHalted, without: ";"}},
+		"running, to the end":                  {r(), with(childIs(ChildRunning), at(15*time.Minute), shutdownIs(Shutdown{})), want{do: DoWrite, phase: api.PhaseHalted, says: "still up after 15m0s; the rollout is halted"}},
 		"going down, to the end":               {r(accepted), with(childIs(ChildRunning), at(15*time.Minute), shutdownIs(Shutdown{Preparing: true})), want{do: DoWrite, phase: api.PhaseHalted, says: "preparing to go down"}},
 		"going down":                           {r(accepted), with(childIs(ChildRunning), shutdownIs(Shutdown{Preparing: true})), want{do: DoWait, says: "preparing to go down"}},
 		"scheduled":                            {r(), with(childIs(ChildRunning), scheduled), want{do: DoWrite, phase: api.PhaseRebooting, says: "for 2026-05-04T13:00:00Z"}},
@@ -127,27 +128,32 @@ func TestDrainIsKeptUp(t *testing.T) {
 // The level that is ordered, and what is noted for its proof.
 func TestOrderedLevel(t *testing.T) {
 	for name, tc := range map[string]struct {
-		asked           api.Level
-		allowed, counts bool
-		want            api.Level
+		asked                   api.Level
+		allowed, counts, loaded bool
+		want                    api.Level
+		told                    string
 	}{
-		"a reboot":                            {api.FullReboot, true, true, api.FullReboot},
-		"a soft reboot":                       {api.SoftReboot, true, true, api.SoftReboot},
-		"a soft reboot that is not allowed":   {api.SoftReboot, false, true, api.FullReboot},
-		"a soft reboot that cannot be proved": {api.SoftReboot, true, false, api.FullReboot},
-		"kexec":                               {api.Kexec, true, true, api.Kexec},
-		"kexec that is not allowed":           {api.Kexec, false, true, api.FullReboot},
+		"a reboot":                            {api.FullReboot, true, true, true, api.FullReboot, ""},
+		"a soft reboot":                       {api.SoftReboot, true, true, false, api.SoftReboot, ""},
+		"a soft reboot that is not allowed":   {api.SoftReboot, false, false, true, api.FullReboot, ""},
+		"a soft reboot that cannot be proved": {api.SoftReboot, true, false, true, api.FullReboot, "; a soft reboot is requested, and systemd cannot say whether one has happened"},
+		"kexec":                               {api.Kexec, true, false, true, api.Kexec, ""},
+		"kexec that is not allowed":           {api.Kexec, false, true, false, api.FullReboot, ""},
+		"kexec without a kernel":              {api.Kexec, true, true, false, api.FullReboot, "; a kexec is requested, and no kernel is loaded for one: rebooting instead"},
 	} {
-		s := base(aRecord(api.PhaseDraining)).but(func(s *situation) {
+		asks := func(s *situation) {
 			s.p.AllowSoftReboot, s.p.AllowKexec = tc.allowed, tc.allowed
-			s.f.Request.Level, s.f.Boot.Userspace.Known = tc.asked, tc.counts
-		})
-		step := s.step()
+			s.f.Request.Level, s.f.Boot.Userspace.Known, s.f.Boot.KexecLoaded = tc.asked, tc.counts, tc.loaded
+		}
+		step := base(aRecord(api.PhaseDraining)).but(asks).step()
 		if step.Do != DoWrite || step.Record.Order == nil || ordered(step.Record) != tc.want || (step.Record.SoftReboots != nil) != tc.counts || (step.Record.Level == "") != (tc.want == api.FullReboot) {
 			t.Errorf("%s: %+v, writes %+v", name, step, step.Record)
 			continue
 		}
-		if spawn := base(step.Record).but(func(s *situation) { s.drained = s.progress(StageDone) }).step(); spawn.Do != DoSpawn || spawn.Level != tc.want {
+		if !strings.Contains(step.Message, tc.told) || tc.told == "" && strings.Contains(step.Message, "instead") {
+			t.Errorf("%s: people are told %q", name, step.Message)
+		}
+		if spawn := base(step.Record).but(asks).step(); spawn.Do != DoSpawn || spawn.Level != tc.want {
 			t.Errorf("%s: %+v", name, spawn)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 )
 
 // refused is the step in place of one that patches the Node, or that leads to nothing
@@ -12,7 +13,7 @@ import (
 // is given back: at once where nothing has been done to the node, else by putting it
 // back, if it is not that which was refused.
 func refused(p Policy, r *api.Record, f Facts, s Step) Step {
-	why := "the API server refuses the change of the Node: " + cut(f.Refused.Words, maxWhy)
+	why := "the API server refuses the change of the Node: " + printable.Line(f.Refused.Words, maxWhy)
 	wait := Step{
 		Do: DoWait, Reason: api.ReasonBlocked, Asks: s.Asks, KeepUp: s.KeepUp, Limit: s.Limit, Until: f.Refused.Until,
 		Message: fmt.Sprintf("%s; next try at %s", why, f.Refused.Until.UTC().Format(time.RFC3339)),

@@ -31,7 +31,7 @@ var (
 // policyOf is a policy with those stages.
 func policyOf(stages ...Stage) Policy {
 	return Policy{
-		Lock: "rebootd", Stages: stages, OrderWait: limit,
+		Node: "n", Lock: "rebootd", Stages: stages, OrderWait: limit,
 		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, Settle: time.Minute, AllowSoftReboot: true, AllowKexec: true,
 	}
 }
@@ -68,7 +68,7 @@ func base(r *api.Record) situation {
 	s.f = Facts{
 		Now: t0.Add(2 * time.Second), Instance: "me", Running: time.Hour,
 		Request:  Request{Wanted: true, Why: "kernel", Level: api.FullReboot},
-		Boot:     Boot{ID: "boot-1", Time: t0.Add(-before), Userspace: Userspace{Known: true}},
+		Boot:     Boot{ID: "boot-1", Time: t0.Add(-before), Userspace: Userspace{Known: true}, KexecLoaded: true},
 		Node:     Node{Unschedulable: !undisturbed(r), Unprotected: []string{"a"}, Ready: true, KubeletBoot: "boot-1"},
 		Shutdown: Shutdown{Known: true},
 	}
@@ -189,7 +189,8 @@ func (s situation) ongoing() bool {
 }
 
 func (s situation) undoing() bool {
-	return s.in(api.PhaseDraining, api.PhaseRebooting) && s.r.Undo != nil && s.r.Undo.Since.Equal(s.r.DrainBegan())
+	working := s.in(api.PhaseDraining, api.PhaseRebooting) || s.in(api.PhaseVerifying, api.PhaseHalted) && !s.rebooted()
+	return working && s.r.Undo != nil && s.r.Undo.Since.Equal(s.r.DrainBegan())
 }
 
 func (s situation) goingDown() bool { return s.f.Shutdown.Preparing }

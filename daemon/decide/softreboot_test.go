@@ -32,13 +32,13 @@ func TestSystemdDoesNotAnswer(t *testing.T) {
 // The sentinel of a soft reboot is neither obeyed nor forgotten as long as systemd has
 // not said whether that has happened.
 func TestSentinelWhileSystemdDoesNotAnswer(t *testing.T) {
-	soft := Sentinel{Path: "/run/reboot-needed", ModTime: t0, Content: "soft-reboot"}
+	soft := Sentinel{SentinelFile: aSentinel("/run/reboot-needed", t0).SentinelFile, Content: "soft-reboot"}
 	boot := Boot{ID: "boot-1", Time: t0.Add(-before), Userspace: Userspace{Pending: true}}
-	q := RequestOf([]Sentinel{soft}, boot, "")
+	q := RequestOf([]Sentinel{soft}, boot, "", nil, nil)
 	if q.Wanted || !q.Pending || q.Spent != "" {
 		t.Fatalf("%+v", q)
 	}
-	if q := RequestOf([]Sentinel{soft}, boot, api.RequestReboot); !q.Wanted || q.Pending {
+	if q := RequestOf([]Sentinel{soft}, boot, api.RequestReboot, nil, nil); !q.Wanted || q.Pending {
 		t.Errorf("with the annotation: %+v", q)
 	}
 	for _, phase := range []api.Phase{api.PhaseQueued, api.PhaseDraining, api.PhaseRebooting} {

@@ -58,19 +58,39 @@ type Progress struct {
 	State   StageState
 	Undone  bool   // its undoing has come to its end
 	Summary string // what blocks it, why it failed, or what it has done: stable and short
+	Numbers string // how far it has come, for people: changes seldom
 	Detail  string // how far it has come
 	Blocked bool   // something keeps it from its end
+	// Empty says that there is nothing to do at present, whatever the attempt: a directory
+	// without a program.
+	Empty bool
 	// Ran is for how long it has been at work in this attempt, by its own clock and over
-	// all starts of the daemon; Starting for how long it has been trying to begin.
-	Ran, Starting time.Duration
+	// all starts of the daemon; Before how much of that was before this run of it; Starting
+	// for how long it has been trying to begin.
+	Ran, Before, Starting time.Duration
 }
 
 // progress is how far a stage has come in this attempt.
 func progress(r *api.Record, f Facts, i int) Progress {
-	if i >= len(f.Stages) || f.Stages[i].Key != r.DrainKey() {
+	switch {
+	case i >= len(f.Stages):
 		return Progress{}
+	case f.Stages[i].Key != r.DrainKey():
+		return Progress{Empty: f.Stages[i].Empty}
 	}
 	return f.Stages[i]
+}
+
+// over says whether a stage holds nothing up any more: it is done, it has nothing to do,
+// or its time has passed. What is put before the lasting stage while that runs is for the
+// next attempt.
+func over(p Policy, r *api.Record, f Facts, i int) bool {
+	now := progress(r, f, i)
+	if now.State != StageNone {
+		return now.State == StageDone
+	}
+	l, ok := lasting(p)
+	return now.Empty || ok && i < l && progress(r, f, l).State != StageNone
 }
 
 // begun says whether any stage has begun in this attempt.
@@ -100,7 +120,7 @@ func forward(p Policy, r *api.Record, f Facts) Step {
 		return s
 	}
 	for earlier := range i {
-		if progress(r, f, earlier).State != StageDone {
+		if !over(p, r, f, earlier) {
 			return s
 		}
 	}
@@ -127,7 +147,7 @@ func stages(p Policy, r *api.Record, f Facts) Step {
 			}
 			done = *over
 			continue
-		case now.State == StageDone:
+		case over(p, r, f, i):
 			continue
 		case k.Last && now.State == StageNone:
 			if s, ok := awaitGates(p, r, f, done.state); ok {

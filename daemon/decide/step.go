@@ -23,6 +23,7 @@ const (
 	DoRestore Action = "restore" // put the node back and write the record, in one patch
 	DoStage   Action = "stage"   // run a stage until it is done or has failed
 	DoUndo    Action = "undo"    // undo a stage
+	DoRecall  Action = "recall"  // cancel the reboot that the machine has scheduled
 	DoSpawn   Action = "spawn"   // confirm the claims, then start the reboot command
 )
 
@@ -39,7 +40,11 @@ type Step struct {
 	Do      Action
 	Reason  api.Reason
 	Message string // one sentence; does not change while nothing changes for people
-	Detail  string // what changes more often, for the log and systemd's status only
+	// More is what people are told besides by the Node's condition and systemd's status, and
+	// what makes no Event when it changes: numbers, what other nodes do. It changes seldom,
+	// since each change is a write of the Node.
+	More   string
+	Detail string // what changes more often, for the log and systemd's status only
 	// Silent says that people need not be told of this step by an Event or in the log.
 	Silent bool
 
@@ -58,6 +63,8 @@ type Step struct {
 	Record       *api.Record // what DoWrite, DoCordon and DoRestore write; nil: no record
 	Uncordon     bool        // DoRestore: the cordon is ours, and to be removed
 	ClearRequest bool        // the annotation api.RequestAnnotation has been served
+	Served       *api.Served // what api.ServedAnnotation is to say, in the same patch; nil: leave it as it is
+	ClearAbort   bool        // what the annotation api.AbortAnnotation asks for is done with this step, or comes too late
 	GiveWay      string      // DoRelease: the node that the slot is left to, "" for whoever is next
 	Level        api.Level   // DoSpawn: of the reboot
 	Until        time.Time   // ask again at this time, if nothing has changed before; zero: no need
@@ -66,9 +73,19 @@ type Step struct {
 // HandsOff is the step for a record that api.ParseRecord refused: nothing on the
 // node or in the cluster is touched, and people are told why.
 func HandsOff(err error) Step {
-	s := Step{Do: DoWait, Reason: api.ReasonRecordInvalid, Message: err.Error() + "; no action until the annotation " + api.OperationAnnotation + " is corrected or removed"}
+	s := Step{Do: DoWait, Reason: api.ReasonRecordInvalid, Message: err.Error() + "; no action until the annotation " + api.AbortAnnotation + " is set, which removes the record"}
 	if errors.Is(err, api.ErrTooNew) {
-		s.Reason, s.Message = api.ReasonRecordTooNew, err.Error()+"; no action until this node runs that version"
+		s.Reason, s.Message = api.ReasonRecordTooNew, err.Error()+"; no action until this node runs that version, or the annotation "+api.AbortAnnotation+" is set, which removes the record"
 	}
 	return s
+}
+
+// Ends says whether a step brings an operation, or an attempt of it, to an end when it is
+// done: r is the record from before. The step's reason is the result.
+func (s Step) Ends(r *api.Record) bool {
+	if r == nil || !s.Do.Writes() {
+		return false
+	}
+	halts := s.Record != nil && s.Record.Phase == api.PhaseHalted && r.Phase != api.PhaseHalted
+	return s.Record == nil || s.Do == DoRestore || halts
 }

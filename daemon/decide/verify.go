@@ -6,6 +6,7 @@ import (
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/gate"
+	"rebootd.dev/daemon/printable"
 )
 
 // minWatch is for how long a start of the daemon looks at a node's health at the least
@@ -39,13 +40,16 @@ func Ailing(f Facts) string {
 func booted(r *api.Record, f Facts, message string) Step {
 	n := in(api.PhaseVerifying, r, f)
 	n.Failure, n.Annotated, n.Due, n.Undo = nil, false, time.Time{}, nil
-	return Step{
+	return tooLate(f, Step{
 		Do: DoWrite, Reason: api.ReasonVerifying, Record: n, ClearRequest: r.Annotated, Asks: gate.BeforeUncordon,
 		Message: fmt.Sprintf("%s: boot %s; waiting for the node to be healthy", message, f.Boot.ID),
-	}
+	})
 }
 
 func verifying(p Policy, r *api.Record, f Facts) Step {
+	if s, ok := abortHeld(p, r, f); ok {
+		return s
+	}
 	if !startedOver(r, f) {
 		return sameBoot()
 	}
@@ -69,7 +73,9 @@ func verifying(p Policy, r *api.Record, f Facts) Step {
 	if remains <= 0 {
 		n := in(api.PhaseHalted, r, f)
 		n.Failure = &api.Failure{Reason: api.ReasonUnhealthy, Message: fmt.Sprintf("not healthy within %s: %s", p.HealthTimeout, f.Ailing)}
-		return Step{Do: DoWrite, Reason: api.ReasonUnhealthy, Message: n.Failure.Message, Record: n, Asks: gate.BeforeUncordon}
+		s := halts(p, f, *n.Failure)
+		s.Do, s.Record, s.Asks = DoWrite, n, gate.BeforeUncordon
+		return s
 	}
 	if g, is := closed(f, gate.BeforeUncordon); is {
 		verify.Message, verify.Detail = "rebooted; "+g.Why, ""
@@ -83,7 +89,7 @@ func verifying(p Policy, r *api.Record, f Facts) Step {
 func sameBoot() Step {
 	return Step{
 		Do: DoWait, Reason: api.ReasonRecordInvalid,
-		Message: "the record says that the machine has rebooted, but its boot ID is the same; no action until the annotation " + api.OperationAnnotation + " is removed",
+		Message: "the record says that the machine has rebooted, but its boot ID is the same; no action until the annotation " + api.AbortAnnotation + " is set, which removes the record",
 	}
 }
 
@@ -110,7 +116,27 @@ func passed(p Policy, r *api.Record, f Facts) (Step, bool) {
 	if f.Boot.ID == r.BootID {
 		message = fmt.Sprintf("soft-rebooted within boot %s, the node is healthy", r.BootID)
 	}
-	return Step{Do: DoRestore, Reason: api.ReasonRebootVerified, Message: message, Uncordon: ourCordon(r, f), Asks: gate.BeforeUncordon}, true
+	return Step{Do: DoRestore, Reason: api.ReasonRebootVerified, Message: message, Uncordon: ourCordon(r, f), Served: servedBy(r, f, "operation "+r.ID+" has rebooted the machine since"), Asks: gate.BeforeUncordon}, true
+}
+
+// halts is the step of a node that halts the rollout: what people are told lasts, and says
+// what to do.
+func halts(p Policy, f Facts, failed api.Failure) Step {
+	until := "it is healthy"
+	if failed.Reason == api.ReasonRebootOverdue {
+		until = "the machine has rebooted: reboot it by hand"
+	}
+	s := Step{Do: DoWait, Reason: failed.Reason, Message: printable.Line(failed.Message, 2*maxWhy) + "; the rollout is halted"}
+	switch mine := slot(f); mine.State {
+	case ClaimUnknown:
+		return s // in a moment
+	case ClaimHeld:
+		s.More = fmt.Sprintf("this node keeps the %s until %s; ", mine.Title, until)
+	default:
+		s.More = fmt.Sprintf("this node waits until %s; ", until)
+	}
+	s.More += fmt.Sprintf("to give the operation up: kubectl annotate node %s %s=REASON", p.Node, api.AbortAnnotation)
+	return s
 }
 
 func halted(p Policy, r *api.Record, f Facts) Step {
@@ -121,7 +147,12 @@ func halted(p Policy, r *api.Record, f Facts) Step {
 		if softRebooted(r, f) && ordered(r) == api.SoftReboot {
 			return softBooted(r, f)
 		}
-		return Step{Do: DoWait, Reason: api.ReasonRebootOverdue, Message: r.Failure.Message}
+	}
+	if s, ok := abortHeld(p, r, f); ok {
+		return s
+	}
+	if r.Failure.Reason == api.ReasonRebootOverdue {
+		return halts(p, f, *r.Failure)
 	}
 	if !startedOver(r, f) {
 		return sameBoot()
@@ -129,7 +160,8 @@ func halted(p Policy, r *api.Record, f Facts) Step {
 	if s, ok := passed(p, r, f); ok && !goingDown(f) {
 		return s
 	}
-	s := Step{Do: DoWait, Reason: api.ReasonUnhealthy, Message: r.Failure.Message, Detail: f.Ailing, Asks: gate.BeforeUncordon}
+	s := halts(p, f, *r.Failure)
+	s.Detail, s.Asks = f.Ailing, gate.BeforeUncordon
 	if settled := f.HealthySince.Add(p.Settle); healthy(f) && f.Now.Before(settled) {
 		s.Until, s.Detail = settled, "healthy, but not for long enough"
 	}

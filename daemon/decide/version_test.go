@@ -51,7 +51,7 @@ func TestOlderVersionOrdersInTheMiddleOfAnUndo(t *testing.T) {
 // The drain began under a daemon without hooks, and the one that runs now has some: that
 // they may have run is written down before the first of them does, so that they are undone.
 func TestHooksThatCameDuringTheDrain(t *testing.T) {
-	none := func(s *situation) { s.hooks, s.last = Progress{}, Progress{} }
+	none := func(s *situation) { s.hooks, s.drained, s.last = Progress{}, Progress{}, Progress{} }
 	s := base(aRecord(api.PhaseDraining)).but(none, func(s *situation) { s.r.Hooked = false })
 	step := s.step()
 	if step.Do != DoWrite || !step.Record.Hooked || step.Record.DrainKey() != s.r.DrainKey() {

@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"rebootd.dev/reboot/process"
@@ -53,18 +54,22 @@ type Runner struct {
 	Dir   string        // with a directory for each stage
 	Limit time.Duration // for each program
 	Env   []string      // besides the daemon's
-	// Output is given what they print, line by line.
+	// Output is given what they print, line by line, as far as process.Pace lets it pass.
 	Output func(stage, name, line string)
 	// Log is told what an admin should know of hooks that an earlier start has left running.
 	Log func(format string, args ...any)
+
+	mu  sync.Mutex
+	ran map[string][]string // by stage: what was run and is not undone
+
+	pace process.Pace // of what all hooks print
 }
 
-// Any says whether there is a directory of a stage.
-func (r *Runner) Any() bool {
-	return slices.ContainsFunc([]string{PreDrain, PreReboot, PostBoot}, func(stage string) bool {
-		info, err := os.Stat(filepath.Join(r.Dir, stage))
-		return err == nil && info.IsDir()
-	})
+// Any says whether a stage has programs. A directory that cannot be listed counts as one
+// that has: Do then fails, and says why.
+func (r *Runner) Any(stage string) bool {
+	names, err := r.programs(stage)
+	return len(names) > 0 || err != nil
 }
 
 // Do runs the programs of a stage up to the first that fails. A hook of any stage that an
@@ -79,6 +84,7 @@ func (r *Runner) Do(ctx context.Context, stage string) ([]Outcome, error) {
 	}
 	var out []Outcome
 	for _, name := range names {
+		r.note(stage, name)
 		o, err := r.run(ctx, stage, name, false)
 		if out = append(out, o); err != nil {
 			return out, err
@@ -88,7 +94,8 @@ func (r *Runner) Do(ctx context.Context, stage string) ([]Outcome, error) {
 }
 
 // Undo runs all programs that Do of these stages may have run, the last first,
-// whatever becomes of them. The error is the first. It waits as Do does.
+// whatever becomes of them. The error is the first. It waits as Do does. A program that
+// this start of the daemon has run and that is gone since is an error, too.
 func (r *Runner) Undo(ctx context.Context, stages ...string) (out []Outcome, first error) {
 	if err := r.awaitLeftovers(ctx); err != nil {
 		return nil, err
@@ -98,8 +105,10 @@ func (r *Runner) Undo(ctx context.Context, stages ...string) (out []Outcome, fir
 		if first == nil {
 			first = err
 		}
-		for _, name := range slices.Backward(names) {
-			o, err := r.run(ctx, stage, name, true)
+		ran := r.forget(stage)
+		all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(names, ran))))
+		for _, name := range slices.Backward(all) {
+			o, err := r.undo(ctx, stage, name, slices.Contains(names, name))
 			out = append(out, o)
 			if first == nil {
 				first = err
@@ -107,6 +116,33 @@ func (r *Runner) Undo(ctx context.Context, stages ...string) (out []Outcome, fir
 		}
 	}
 	return out, first
+}
+
+// undo runs one program, if it is there.
+func (r *Runner) undo(ctx context.Context, stage, name string, there bool) (Outcome, error) {
+	if there {
+		return r.run(ctx, stage, name, true)
+	}
+	o := Outcome{Stage: stage, Name: name, Undo: true, Error: "the program was removed after it had run; what it did is not undone"}
+	return o, fmt.Errorf("the hook %s: %s", title(stage, name, "undo"), o.Error)
+}
+
+// note notes that a program is run.
+func (r *Runner) note(stage, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ran == nil {
+		r.ran = map[string][]string{}
+	}
+	r.ran[stage] = append(r.ran[stage], name)
+}
+
+// forget is what was run of a stage; it is undone now.
+func (r *Runner) forget(stage string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer delete(r.ran, stage)
+	return r.ran[stage]
 }
 
 // programs are the programs of a stage, without what editors and package managers leave
@@ -143,7 +179,7 @@ func (r *Runner) run(ctx context.Context, stage, name string, undo bool) (Outcom
 		// This very program, also while a package manager replaces its file.
 		Argv: []string{"/proc/self/exe", Command, strconv.Itoa(os.Getpid()), r.Limit.String(), r.Dir, stage, name, arg},
 		Env:  r.Env, Limit: r.Limit, Stderr: os.Stderr,
-		Output: func(line string) { r.Output(stage, name, line) },
+		Output: func(line string) { r.Output(stage, name, line) }, Pace: &r.pace,
 	})
 	o := Outcome{Stage: stage, Name: name, Undo: undo, Seconds: time.Since(began).Round(100 * time.Millisecond).Seconds()}
 	if err != nil {

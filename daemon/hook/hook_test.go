@@ -47,7 +47,7 @@ func (b *bed) said(want ...string) {
 // all, the last first.
 func TestOrder(t *testing.T) {
 	b := newBed(t)
-	if b.Any() {
+	if b.Any(PreDrain) {
 		t.Error("there are hooks, and none was made")
 	}
 	for _, name := range []string{"20-b", "10-a", "40-d"} {
@@ -59,8 +59,8 @@ func TestOrder(t *testing.T) {
 		b.add(PreDrain+"/"+not, "echo wrong", 0o755)
 	}
 	b.add(PreDrain+"/README", "echo wrong", 0o644)
-	if !b.Any() {
-		t.Error("no hooks are seen")
+	if !b.Any(PreDrain) || !b.Any(PreReboot) || b.Any(PostBoot) {
+		t.Error("not the hooks that there are")
 	}
 	out, err := b.Do(t.Context(), PreDrain)
 	if err == nil || err.Error() != "the hook pre-drain.d/30-c do: exit status 3: no space" || len(out) != 3 || out[2].Error == "" || out[0].Error != "" {
@@ -119,6 +119,22 @@ func TestEndlessLine(t *testing.T) {
 	}
 }
 
+// A hook that prints without end does not fill the log, nor waits for anybody, nor does
+// the next one.
+func TestEndlessLines(t *testing.T) {
+	b := newBed(t)
+	b.add(PreDrain+"/a", "yes | head -n 100000; echo last words; exit 1", 0o755)
+	for range 3 {
+		_, err := b.Do(t.Context(), PreDrain)
+		if err == nil || err.Error() != "the hook pre-drain.d/a do: exit status 1: last words" {
+			t.Errorf("error %v", err)
+		}
+	}
+	if n := len(b.log); n < 100 || n > 600 || !strings.Contains(b.log[n-1], "(lines left out: ") {
+		t.Errorf("%d lines, the last %q", n, b.log[max(0, n-1)])
+	}
+}
+
 // What a hook leaves running is no failure.
 func TestLeavesSomethingRunning(t *testing.T) {
 	b := newBed(t)
@@ -148,5 +164,45 @@ func TestEndedByASignal(t *testing.T) {
 	b.add(PreDrain+"/a", "echo works; kill -TERM $$", 0o755)
 	if _, err := b.Do(t.Context(), PreDrain); err == nil || err.Error() != "the hook pre-drain.d/a do: exit status 143: signal: terminated" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A directory without a program that could be run has no hooks.
+func TestNoProgram(t *testing.T) {
+	b := newBed(t)
+	if err := os.MkdirAll(filepath.Join(b.Dir, PreDrain, "a-directory"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if b.add(PreDrain+"/README", "echo wrong", 0o644); b.Any(PreDrain) {
+		t.Error("there is a hook")
+	}
+	if err := os.WriteFile(filepath.Join(b.Dir, PreReboot), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if !b.Any(PreReboot) {
+		t.Error("what cannot be listed has no hooks")
+	}
+}
+
+// What was run and is gone cannot be undone: that is said once, and the others are undone.
+func TestRemovedAfterItHadRun(t *testing.T) {
+	b := newBed(t)
+	for _, name := range []string{"a", "b"} {
+		b.add(PreDrain+"/"+name, "echo $1", 0o755)
+	}
+	if _, err := b.Do(t.Context(), PreDrain); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(b.Dir, PreDrain, "b")); err != nil {
+		t.Fatal(err)
+	}
+	b.log = nil
+	out, err := b.Undo(t.Context(), PreDrain)
+	if err == nil || err.Error() != "the hook pre-drain.d/b undo: the program was removed after it had run; what it did is not undone" || len(out) != 2 || out[0].Name != "b" || !out[0].Undo || out[0].Error == "" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	b.said("pre-drain.d/a: undo")
+	if out, err := b.Undo(t.Context(), PreDrain); err != nil || len(out) != 1 {
+		t.Errorf("once more: %+v, %v", out, err)
 	}
 }

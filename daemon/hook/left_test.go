@@ -39,7 +39,10 @@ type daemon struct {
 	out *os.File
 }
 
-func (b *bed) daemon() *daemon {
+func (b *bed) daemon() *daemon { return b.daemonWith(nil) }
+
+// daemonWith is a daemon with a standard error of its own.
+func (b *bed) daemonWith(errors *os.File) *daemon {
 	b.t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -47,6 +50,9 @@ func (b *bed) daemon() *daemon {
 	}
 	d := &daemon{exec.Command("/proc/self/exe"), b.t, read}
 	d.Stdout = write
+	if errors != nil {
+		d.Stderr = errors
+	}
 	d.Env = append(os.Environ(), "HOOK_TEST_DAEMON="+b.Dir, "HOOK_TEST_LIMIT="+b.Limit.String())
 	if err := d.Start(); err != nil {
 		b.t.Fatal(err)
@@ -163,6 +169,30 @@ func TestLeftRunning(t *testing.T) {
 				t.Errorf("the hook ran so:\n%s", log)
 			}
 		})
+	}
+}
+
+// What it prints without a daemon goes to the daemon's standard error, within the same
+// bounds, and fit for a terminal.
+func TestLeftRunningAndPrintsWithoutEnd(t *testing.T) {
+	b := newBed(t)
+	if err := syscall.Mkfifo(filepath.Join(b.Dir, "go"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.add(PreDrain+"/a", `cd `+b.Dir+`; echo begins; read x <go; printf '\033[2Jnoise\n'; yes | head -n 100000; echo ends >>log`, 0o755)
+	errors, err := os.Create(filepath.Join(b.Dir, "errors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer errors.Close()
+	d := b.daemonWith(errors)
+	d.says("began")
+	d.kill()
+	b.let()
+	b.waitFor("log", "ends")
+	b.waitFor("errors", "lines left out")
+	if got := b.read("errors"); strings.Count(got, "\n") > 300 || strings.Contains(got, "\x1b") || !strings.HasPrefix(got, "[2Jnoise\ny\n") {
+		t.Errorf("%d lines: %.100q", strings.Count(got, "\n"), got)
 	}
 }
 

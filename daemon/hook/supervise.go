@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"rebootd.dev/reboot/process"
 )
 
 // Command is the argument by which this program, started once more by a [Runner], runs
@@ -55,6 +57,7 @@ func Supervise(args []string) int {
 		return 2
 	}
 	out := &output{to: os.Stdout}
+	defer out.end()
 	// To be caught is not to be ignored, which the hook would inherit. When the machine
 	// goes down the hook is sent the signal, too, and decides for both.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -82,13 +85,34 @@ func Supervise(args []string) int {
 }
 
 // output is the daemon, which puts a name to each line, and once that is gone the daemon's
-// own standard error. It takes everything.
-type output struct{ to io.Writer }
+// own standard error, within the same bounds. It takes everything. It is for one goroutine
+// at a time.
+type output struct {
+	to    io.Writer
+	alone *io.PipeWriter // nil: the daemon is there
+	ended chan struct{}
+}
 
 func (o *output) Write(p []byte) (int, error) {
-	if _, err := o.to.Write(p); err != nil && o.to != os.Stderr {
-		o.to = os.Stderr
-		_, _ = o.to.Write(p)
+	if o.alone == nil {
+		if _, err := o.to.Write(p); err == nil {
+			return len(p), nil
+		}
+		var read *io.PipeReader
+		read, o.alone = io.Pipe()
+		o.ended = make(chan struct{})
+		go func() {
+			defer close(o.ended)
+			process.Lines(read, nil, func(line string) { fmt.Fprintln(os.Stderr, line) })
+		}()
 	}
-	return len(p), nil
+	return o.alone.Write(p)
+}
+
+// end passes on what is left.
+func (o *output) end() {
+	if o.alone != nil {
+		o.alone.Close()
+		<-o.ended
+	}
 }

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 )
 
 // Finding is a signal that was found.
@@ -22,20 +24,31 @@ type Finding struct {
 	What string // taint, label, annotation or condition, with its value
 	// Leaving says that the node is about to be gone: its reboot would only cost.
 	Leaving bool
-	Since   string // as the signal tells it, "" if it does not
+	Since   time.Time // as the signal tells it, zero if it does not
+	// Clear is how people clear the signal when nobody is left to do so, "" where that is
+	// not known to happen.
+	Clear string
 }
 
-// String is one sentence.
-func (f Finding) String() string {
+// Words are one sentence, which stays the same as long as the signal does. boot is when the
+// machine has booted, zero if that is not known.
+func (f Finding) Words(boot time.Time) string {
 	s := f.Who + " is at work on this node"
 	if f.Leaving {
 		s = f.Who + " is about to remove this node"
 	}
 	s += " (" + f.What
-	if f.Since != "" {
-		s += ", since " + f.Since
+	if !f.Since.IsZero() {
+		s += ", since " + f.Since.UTC().Format(time.RFC3339)
+		if f.Clear != "" && f.Since.Before(boot) {
+			s += ", before this boot"
+		}
 	}
-	return s + ")"
+	s += ")"
+	if f.Clear != "" {
+		s += "; " + f.Clear
+	}
+	return s
 }
 
 // where a signal is.
@@ -55,6 +68,9 @@ type signal struct {
 	key     string                                            // a "*" at the end stands for anything
 	means   func(value string, others map[string]string) bool // nil: that it is there
 	leaving bool
+	// dated says that the value is a time (RFC 3339): since when. Such a signal is left
+	// behind when its owner is removed.
+	dated bool
 }
 
 func is(want ...string) func(string, map[string]string) bool {
@@ -105,11 +121,28 @@ var table = []signal{
 	{who: "SAP's maintenance controller", at: label, key: "cloud.sap/maintenance-state", means: is("in-maintenance")},
 	{who: "SAP's maintenance controller", at: label, key: "cloud.sap/esx-in-maintenance", means: is("true")},
 	{who: "SAP's maintenance controller", at: label, key: "cloud.sap/delete-node", means: is("true"), leaving: true},
-	{who: "kured", at: annotation, key: "weave.works/kured-reboot-in-progress"},
+	{who: "kured", at: annotation, key: "weave.works/kured-reboot-in-progress", dated: true},
+}
+
+// kuredNeeds is what kured leaves on the Nodes that it is to reboot, if it annotates nodes.
+const kuredNeeds = "weave.works/kured-most-recent-reboot-needed"
+
+// Rebooters are sentences about programs that mark a Node as theirs to reboot, and so are
+// not at work on it now, but will be whenever they like.
+func Rebooters(n *corev1.Node) []string {
+	value, there := n.Annotations[kuredNeeds]
+	if !there {
+		return nil
+	}
+	return []string{fmt.Sprintf("kured has marked this node (%s) and would bypass rebootd's lock and drain; remove kured, or, if it is no longer installed: kubectl annotate node %s %s-",
+		what(annotation, kuredNeeds, value), n.Name, kuredNeeds)}
 }
 
 // value is a value with the time of it, where that is told.
-type value struct{ text, since string }
+type value struct {
+	text  string
+	since time.Time
+}
 
 // Check returns what is found on a Node, those that take it away first; nothing on
 // most.
@@ -118,7 +151,7 @@ func Check(n *corev1.Node) []Finding {
 	for _, t := range n.Spec.Taints {
 		v := value{text: t.Value}
 		if t.TimeAdded != nil {
-			v.since = t.TimeAdded.UTC().Format("2006-01-02T15:04:05Z")
+			v.since = t.TimeAdded.Time
 		}
 		values[taint][t.Key] = v
 	}
@@ -130,12 +163,12 @@ func Check(n *corev1.Node) []Finding {
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Status == corev1.ConditionTrue {
-			values[condition][string(c.Type)] = value{text: c.Reason, since: c.LastTransitionTime.UTC().Format("2006-01-02T15:04:05Z")}
+			values[condition][string(c.Type)] = value{text: c.Reason, since: c.LastTransitionTime.Time}
 		}
 	}
 	var out []Finding
 	if n.DeletionTimestamp != nil {
-		out = append(out, Finding{Who: "somebody", What: "the Node is being deleted", Leaving: true, Since: n.DeletionTimestamp.UTC().Format("2006-01-02T15:04:05Z")})
+		out = append(out, Finding{Who: "somebody", What: "the Node is being deleted", Leaving: true, Since: n.DeletionTimestamp.Time})
 	}
 	for _, s := range table {
 		all := n.Annotations
@@ -144,7 +177,7 @@ func Check(n *corev1.Node) []Finding {
 		}
 		for k, v := range values[s.at] {
 			if s.matches(k) && (s.means == nil || s.means(v.text, all)) {
-				out = append(out, Finding{Who: s.who, What: what(s.at, k, v.text), Leaving: s.leaving, Since: v.since})
+				out = append(out, s.finding(n.Name, k, v))
 			}
 		}
 	}
@@ -158,6 +191,18 @@ func Check(n *corev1.Node) []Finding {
 		return cmp.Or(cmp.Compare(a.Who, b.Who), cmp.Compare(a.What, b.What))
 	})
 	return slices.Compact(out)
+}
+
+func (s signal) finding(node, key string, v value) Finding {
+	f := Finding{Who: s.who, What: what(s.at, key, v.text), Leaving: s.leaving, Since: v.since}
+	if !s.dated {
+		return f
+	}
+	f.Clear = fmt.Sprintf("if %s is no longer installed: kubectl annotate node %s %s-", s.who, node, key)
+	if at, err := time.Parse(time.RFC3339, v.text); err == nil {
+		f.What, f.Since = what(s.at, key, ""), at
+	}
+	return f
 }
 
 func (s signal) matches(key string) bool {
@@ -174,7 +219,7 @@ func what(at where, key, text string) string {
 	if text == "" {
 		return fmt.Sprintf("%s %s", at, key)
 	}
-	return fmt.Sprintf("%s %s=%s", at, key, strings.ToValidUTF8(text[:min(len(text), maxValue)], ""))
+	return fmt.Sprintf("%s %s=%s", at, key, printable.Line(text, maxValue))
 }
 
 // Signals describes the table, a line a signal, for the documentation.

@@ -59,7 +59,7 @@ func TestEverySignal(t *testing.T) {
 				}
 			})
 			got := Check(n)
-			if len(got) != 1 || got[0].Who != s.who || got[0].Leaving != s.leaving || !strings.Contains(got[0].String(), key) {
+			if len(got) != 1 || got[0].Who != s.who || got[0].Leaving != s.leaving || !strings.Contains(got[0].Words(time.Time{}), key) {
 				t.Errorf("found %+v", got)
 			}
 		})
@@ -111,8 +111,41 @@ func TestSeveral(t *testing.T) {
 		if len(got) != 3 || got[1].Who != "Talos" || got[2].Who != "kured" {
 			t.Fatalf("%v", got)
 		}
-		if want := "Cluster Autoscaler is about to remove this node (taint ToBeDeletedByClusterAutoscaler=1777896000, since 2026-05-04T12:00:00Z)"; got[0].String() != want {
-			t.Errorf("%s", got[0])
+		if want := "Cluster Autoscaler is about to remove this node (taint ToBeDeletedByClusterAutoscaler=1777896000, since 2026-05-04T12:00:00Z)"; got[0].Words(time.Time{}) != want {
+			t.Errorf("%s", got[0].What)
 		}
+	}
+}
+
+// kured's annotation says since when, and stays for ever when kured is removed in the middle
+// of a reboot: how to clear it is said with it.
+func TestKuredIsLeftBehind(t *testing.T) {
+	set := func(value string) Finding {
+		got := Check(node(func(n *corev1.Node) {
+			n.Name = "worker-1"
+			n.Annotations["weave.works/kured-reboot-in-progress"] = value
+		}))
+		if len(got) != 1 {
+			t.Fatalf("%v", got)
+		}
+		return got[0]
+	}
+	const clear = "; if kured is no longer installed: kubectl annotate node worker-1 weave.works/kured-reboot-in-progress-"
+	f := set("2026-11-24T03:04:05+02:00")
+	boot := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		boot time.Time
+		want string
+	}{
+		{time.Time{}, "kured is at work on this node (annotation weave.works/kured-reboot-in-progress, since 2026-11-24T01:04:05Z)" + clear},
+		{boot, "kured is at work on this node (annotation weave.works/kured-reboot-in-progress, since 2026-11-24T01:04:05Z, before this boot)" + clear},
+		{boot.Add(-48 * time.Hour), "kured is at work on this node (annotation weave.works/kured-reboot-in-progress, since 2026-11-24T01:04:05Z)" + clear},
+	} {
+		if got := f.Words(tt.boot); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+	if got, want := set("yes\n").Words(boot), "kured is at work on this node (annotation weave.works/kured-reboot-in-progress=yes)"+clear; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

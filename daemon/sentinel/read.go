@@ -2,6 +2,8 @@ package sentinel
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +13,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"unicode"
+	"time"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 )
 
 const (
@@ -21,7 +26,12 @@ const (
 	maxContent = 256
 	maxPkgs    = 64 << 10
 	maxLinks   = 40 // as in path_resolution(7)
+	sumBytes   = 8  // tell apart what one file has had in it, not what an attacker makes up
 )
+
+// madeAtBoot are the file systems that keep nothing over a boot, by their numbers: tmpfs
+// and ramfs (statfs(2)).
+var madeAtBoot = []int64{0x01021994, 0x858458f6}
 
 // lookup is a name that was looked for in a directory.
 type lookup struct{ dir, name string }
@@ -33,6 +43,7 @@ type resolved struct {
 	info    fs.FileInfo
 	err     error // why there is nothing
 	lookups []lookup
+	lacks   string // the directory that is not there, on the host; "" if only the last name is not
 }
 
 // resolve follows path below root as the kernel would if root were /.
@@ -57,7 +68,9 @@ func resolve(root, path string) resolved {
 		full := filepath.Join(dir, name)
 		info, err := os.Lstat(full)
 		if err != nil {
-			r.err = err
+			if r.err = err; remains(rest) {
+				r.lacks = "/" + strings.TrimPrefix(strings.TrimPrefix(full, root), "/")
+			}
 			return r
 		}
 		if info.Mode()&fs.ModeSymlink != 0 {
@@ -99,6 +112,8 @@ func remains(rest []string) bool {
 // same: somebody asks for a reboot. A directory is none.
 func read(path string, at, pkgs resolved) (f *File, problem string) {
 	switch {
+	case errors.Is(at.err, fs.ErrNotExist) && at.lacks != "":
+		return nil, fmt.Sprintf("%s cannot be there: there is no directory %s; waiting for it", path, at.lacks)
 	case errors.Is(at.err, fs.ErrNotExist) || errors.Is(at.err, syscall.ENOTDIR):
 		return nil, ""
 	case at.err != nil:
@@ -106,22 +121,45 @@ func read(path string, at, pkgs resolved) (f *File, problem string) {
 	case at.info.IsDir():
 		return nil, fmt.Sprintf("%s is a directory, which does not request a reboot", path)
 	}
-	f = &File{Path: path, ModTime: at.info.ModTime()}
+	f = &File{SentinelFile: identity(path, at), ModTime: at.info.ModTime()}
+	sum := sha256.New()
 	if at.info.Mode().IsRegular() {
 		data, err := head(at.path, maxContent)
 		if err != nil {
 			problem = fmt.Sprintf("cannot read %s: %v", path, err)
 		}
-		f.Content = clean(data, maxContent)
+		f.Content = printable.Line(string(data), maxContent)
+		sum.Write(data)
 	}
 	if pkgs.err == nil && pkgs.info.Mode().IsRegular() {
 		if data, err := head(pkgs.path, maxPkgs); err == nil {
 			f.Packages = packages(data)
+			sum.Write([]byte{0})
+			sum.Write(data)
 		} else {
 			problem = fmt.Sprintf("cannot read %s%s: %v", path, pkgsSuffix, err)
 		}
 	}
+	f.Sum = hex.EncodeToString(sum.Sum(nil)[:sumBytes])
 	return f, problem
+}
+
+// identity is what the file is known by, but for its content. It is the same when it is
+// read from what was written of it.
+func identity(path string, at resolved) api.SentinelFile {
+	f := api.SentinelFile{Path: strings.ToValidUTF8(path, "�")}
+	if st, ok := at.info.Sys().(*syscall.Stat_t); ok {
+		f.Device, f.Inode = uint64(st.Dev), st.Ino
+		f.Changed = time.Unix(st.Ctim.Unix()).UTC()
+	}
+	if y := f.Changed.Year(); y < 1 || y > 9999 { // has no text by RFC 3339
+		f.Changed = time.Time{}
+	}
+	var fs syscall.Statfs_t
+	if syscall.Statfs(at.path, &fs) == nil {
+		f.Volatile = slices.Contains(madeAtBoot, int64(fs.Type))
+	}
+	return f
 }
 
 // head reads the first n bytes of a regular file.
@@ -137,31 +175,13 @@ func head(path string, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, n))
 }
 
-// clean makes one line of printable text of at most n bytes.
-func clean(data []byte, n int) string {
-	s := strings.Map(func(c rune) rune {
-		if unicode.IsSpace(c) {
-			return ' '
-		}
-		if !unicode.IsPrint(c) {
-			return -1
-		}
-		return c
-	}, string(bytes.ToValidUTF8(data, nil)))
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "")
-	}
-	return s
-}
-
 const maxPackageName = 128
 
 // packages reads a list of packages, one a line, which may repeat.
 func packages(data []byte) []string {
 	var out []string
 	for line := range bytes.Lines(data) {
-		if p := clean(line, maxPackageName); p != "" {
+		if p := printable.Line(string(line), maxPackageName); p != "" {
 			out = append(out, p)
 		}
 	}

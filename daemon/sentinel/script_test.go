@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"rebootd.dev/daemon/printable"
 )
 
 // Each file in testdata is a script of a few lines that a shell would understand,
@@ -50,6 +52,8 @@ type script struct {
 	root   string
 	w      *Watcher
 	states <-chan State
+	newest State
+	touch  time.Time // when the one sentinel was changed last before it is touched at another time
 	last   string
 }
 
@@ -91,6 +95,7 @@ func (s *script) run(f []string) error {
 		if err != nil {
 			return err
 		}
+		s.touch = s.newest.Files[0].Changed
 		return os.Chtimes(s.path(f[1]), at, at)
 	case "write":
 		return os.WriteFile(s.path(f[1]), []byte(strings.ReplaceAll(strings.Join(f[2:], " "), `\n`, "\n")), 0o644)
@@ -141,7 +146,10 @@ func (s *script) expect(want string) error {
 	for s.last != want {
 		select {
 		case st := <-s.states:
-			s.last = render(st)
+			s.newest, s.last = st, render(st)
+			if !s.touch.IsZero() && st.Files[0].Changed.After(s.touch) {
+				s.last += " again"
+			}
 		case <-limit.C:
 			return fmt.Errorf("reports %q", s.last)
 		}
@@ -150,7 +158,7 @@ func (s *script) expect(want string) error {
 }
 
 func render(st State) string {
-	if len(st.Files) == 0 && len(st.Problems) == 0 {
+	if len(st.Files) == 0 && len(st.Problems) == 0 && len(st.Notes) == 0 {
 		return "nothing"
 	}
 	var parts []string
@@ -162,13 +170,13 @@ func render(st State) string {
 		if len(f.Packages) > 0 {
 			p += " {" + strings.Join(f.Packages, " ") + "}"
 		}
-		if f.ModTime.Before(time.Now().Add(-24 * time.Hour)) {
-			p += " of " + f.ModTime.UTC().Format(time.RFC3339)
-		}
 		parts = append(parts, p)
 	}
 	for _, p := range st.Problems {
 		parts = append(parts, "problem: "+p)
+	}
+	for _, n := range st.Notes {
+		parts = append(parts, "note: "+n)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -221,7 +229,7 @@ func FuzzPackages(f *testing.F) {
 		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
 			t.Errorf("not sorted, or not each once: %q", got)
 		}
-		for _, p := range append(got, clean(data, maxContent)) {
+		for _, p := range append(got, printable.Line(string(data), maxContent)) {
 			if len(p) > maxContent || strings.ContainsAny(p, "\n\r\x00\x1b") || strings.ToValidUTF8(p, "") != p {
 				t.Errorf("%q is not one line of printable text", p)
 			}

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"rebootd.dev/daemon/api"
 )
 
 const (
@@ -39,16 +41,18 @@ const (
 type State struct {
 	Files []File
 	// Problems are sentences about what is there and is no sentinel, or cannot be
-	// read, and about inotify.
+	// read, about directories that are not there, and about inotify.
 	Problems []string
+	// Notes are sentences about paths that are looked at by another name.
+	Notes []string
 }
 
 // File is a sentinel that is present.
 type File struct {
-	Path     string    // on the host, as configured
-	ModTime  time.Time //
-	Content  string    // its beginning, on one line
-	Packages []string  // from Path.pkgs, sorted, each once
+	api.SentinelFile
+	ModTime  time.Time
+	Content  string   // its beginning, on one line
+	Packages []string // from Path.pkgs, sorted, each once
 }
 
 // Watcher watches sentinels.
@@ -158,20 +162,20 @@ func (w *Watcher) publish(s State) {
 
 // look makes the watches what they must be and then reads the sentinels.
 func (w *Watcher) look() State {
-	var found []resolved
+	var s State
+	paths, found := w.distinct(&s), []resolved(nil)
 	// The watches must be in place before what they watch is looked at.
 	for range 10 {
 		found = found[:0]
-		for _, p := range w.paths {
-			found = append(found, resolve(w.root, p), resolve(w.root, p+pkgsSuffix))
+		for _, p := range paths {
+			found = append(found, resolve(w.root, p.at), resolve(w.root, p.at+pkgsSuffix))
 		}
 		if !w.rewatch(found) {
 			break
 		}
 	}
-	var s State
-	for i, p := range w.paths {
-		f, problem := read(p, found[2*i], found[2*i+1])
+	for i, p := range paths {
+		f, problem := read(p.path, found[2*i], found[2*i+1])
 		if f != nil {
 			s.Files = append(s.Files, *f)
 		}

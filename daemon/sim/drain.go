@@ -33,6 +33,7 @@ type Drain struct {
 	unlisted bool
 	takes    func() time.Duration
 	ending   time.Duration
+	finished time.Time // since when they are all gone
 	changed  chan struct{}
 	running  int
 	runs     []drain.Options
@@ -108,6 +109,7 @@ func (r *Drainer) Run(ctx context.Context, opts drain.Options, progress func(dra
 	d.mu.Lock()
 	d.runs = append(d.runs, opts)
 	d.running++
+	d.finished = time.Time{}
 	takes := time.Duration(-1)
 	if d.takes != nil {
 		takes = d.takes()
@@ -175,6 +177,15 @@ func (d *Drain) progress(opts drain.Options, clock, begun, now time.Time) drain.
 	p.Detail = fmt.Sprintf("%d pods left", d.pods)
 	p.Drained = d.pods == 0 && now.Sub(begun) >= minWait
 	p.Report = &api.Report{V: 1, ID: opts.ID, Started: clock.UTC().Truncate(time.Second)}
+	if !p.Drained {
+		d.finished = time.Time{}
+	} else {
+		if d.finished.IsZero() {
+			d.finished = now.UTC()
+		}
+		p.Report.Finished, p.Report.Totals = d.finished, map[api.Outcome]int{api.OutcomeDrained: 4, api.OutcomeForceStopped: d.forced, api.OutcomeSkipped: 2}
+	}
+	p.Counts = map[string]int{"evicting": d.pods, "skipped": 2}
 	switch {
 	case p.Drained && d.forced > 0:
 		p.Summary = fmt.Sprintf("drained: %d force-stopped", d.forced)

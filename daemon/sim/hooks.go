@@ -16,6 +16,7 @@ type Hooks struct {
 	mu       sync.Mutex
 	ends     map[string]*string // how the programs end that run: "" or what is wrong
 	slowUndo bool
+	removed  map[string]bool // directories whose program is not there
 	running  int
 	changed  chan struct{}
 }
@@ -27,6 +28,28 @@ func (h *Hooks) End(dir, problem string) {
 
 // SlowUndo has the undoing go on until it is ended, too: End("undo", "").
 func (h *Hooks) SlowUndo() { h.update(func() { h.slowUndo = true }) }
+
+// Remove removes the program of a directory, and Add adds it again.
+func (h *Hooks) Remove(dir string) { h.set(dir, true) }
+
+// Add undoes Remove.
+func (h *Hooks) Add(dir string) { h.set(dir, false) }
+
+func (h *Hooks) set(dir string, removed bool) {
+	h.update(func() {
+		if h.removed == nil {
+			h.removed = map[string]bool{}
+		}
+		h.removed[dir] = removed
+	})
+}
+
+// Any implements daemon.HookRunner.
+func (h *Hooks) Any(dir string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.removed[dir]
+}
 
 // Running is how many programs run.
 func (h *Hooks) Running() int {
@@ -55,6 +78,9 @@ func (h *Hooks) Do(ctx context.Context, dir string) ([]hook.Outcome, error) {
 // Undo implements daemon.HookRunner.
 func (h *Hooks) Undo(ctx context.Context, dirs ...string) (out []hook.Outcome, err error) {
 	for _, dir := range dirs {
+		if !h.Any(dir) {
+			continue
+		}
 		problem, err := h.run(ctx, dir, "undo")
 		if err != nil {
 			return out, err

@@ -36,6 +36,18 @@ func (l *Logind) Fail(err error) { l.update(func() { l.err = err }) }
 // Silence has it answer nothing to those who ask, until it is ended.
 func (l *Logind) Silence(silent bool) { l.update(func() { l.silent = silent }) }
 
+// cancel cancels what is scheduled.
+func (l *Logind) cancel() error {
+	l.mu.Lock()
+	err := l.err
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	l.Set(func(s *reboot.Shutdown) { s.Kind, s.At = "", time.Time{} })
+	return nil
+}
+
 func (l *Logind) update(change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,10 +106,10 @@ func (s *Systemd) reset() {
 	s.found = reboot.Userspace{}
 }
 
-func (s *Systemd) softReboots() {
+func (s *Systemd) softReboots(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.found = reboot.Userspace{SoftReboots: s.found.SoftReboots + 1, Since: time.Now()}
+	s.found = reboot.Userspace{SoftReboots: s.found.SoftReboots + 1, Since: at}
 }
 
 func (s *Systemd) read() (reboot.Userspace, error) {

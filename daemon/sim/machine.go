@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/sentinel"
 )
 
@@ -30,11 +32,15 @@ type Machine struct {
 	up        bool
 	boots     int
 	booted    time.Time
+	clock     time.Duration // ahead of the world's
 	files     []sentinel.File
+	inodes    int
+	problems  []string
 	processes []*Process // of this boot
 	starts    int
 	command   *Command
 	bootErr   error
+	kernel    bool // one is loaded for a kexec
 }
 
 // AddMachine makes a machine that is up, with a Node that is Ready.
@@ -93,7 +99,7 @@ func (m *Machine) Annotate(key, value string) {
 // KubeletReports has the kubelet report this boot, and whether the node is ready.
 func (m *Machine) KubeletReports(ready bool, message string) {
 	boot, _ := m.boot()
-	now := metav1.NewTime(time.Now().Truncate(time.Second))
+	now := metav1.NewTime(m.Now().Truncate(time.Second))
 	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: now, LastTransitionTime: now}
 	if !ready {
 		c.Status, c.Reason, c.Message = corev1.ConditionFalse, "KubeletNotReady", message
@@ -106,6 +112,22 @@ func (m *Machine) KubeletReports(ready bool, message string) {
 		}
 		n.Status.Conditions = append(n.Status.Conditions, c)
 	})
+}
+
+// Now is the time by the machine's clock.
+func (m *Machine) Now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Add(m.clock)
+}
+
+// SetClock sets the machine's clock, and with it the time of its boot (proc(5), btime). No
+// process is told.
+func (m *Machine) SetClock(to time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clock = time.Until(to)
+	m.World.Note(m.Name, "machine", "its clock is set to %s", to.UTC().Format(time.DateTime))
 }
 
 func (m *Machine) boot() (id string, at time.Time) {
@@ -127,6 +149,20 @@ func (m *Machine) HideBoot(err error) {
 	m.bootErr = err
 }
 
+// LoadKernel loads a kernel for a kexec, until the next boot.
+func (m *Machine) LoadKernel() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kernel = true
+}
+
+// KexecLoaded implements daemon.Host.
+func (m *Machine) KexecLoaded() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kernel
+}
+
 // Up says whether the machine is up.
 func (m *Machine) Up() bool {
 	m.mu.Lock()
@@ -135,19 +171,21 @@ func (m *Machine) Up() bool {
 }
 
 // Touch makes a sentinel, or touches it.
-func (m *Machine) Touch(path, content string) { m.touch(path, content, time.Now()) }
+func (m *Machine) Touch(path, content string) { m.touch(path, content, m.Now()) }
 
 // TouchOld makes a sentinel that has been there since before the boot.
 func (m *Machine) TouchOld(path, content string) {
 	_, at := m.boot()
-	m.touch(path, content, at.Add(-time.Hour))
+	m.touch(path, content, at.Add(time.Until(m.Now())-time.Hour))
 }
 
 func (m *Machine) touch(path, content string, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.remove(path)
-	m.files = append(m.files, sentinel.File{Path: path, ModTime: at, Content: content})
+	m.inodes++
+	f := api.SentinelFile{Path: path, Device: 1, Inode: uint64(m.inodes), Changed: at, Sum: content, Volatile: strings.HasPrefix(path, "/run/")}
+	m.files = append(m.files, sentinel.File{SentinelFile: f, ModTime: at, Content: content})
 	m.tellSentinels()
 }
 
@@ -181,9 +219,23 @@ func (m *Machine) remove(path string) {
 	m.files = left
 }
 
+// Problem has the watcher of the sentinels say that something is wrong; "" ends that.
+func (m *Machine) Problem(says string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.problems = nil; says != "" {
+		m.problems = []string{says}
+	}
+	m.tellSentinels()
+}
+
+func (m *Machine) sentinels() sentinel.State {
+	return sentinel.State{Files: slices.Clone(m.files), Problems: m.problems}
+}
+
 func (m *Machine) tellSentinels() {
 	for _, p := range m.processes {
-		p.tellSentinels(sentinel.State{Files: append([]sentinel.File(nil), m.files...)})
+		p.tellSentinels(m.sentinels())
 	}
 }
 
@@ -215,7 +267,7 @@ func (m *Machine) Boots() {
 	m.Systemd.reset()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.up, m.boots, m.booted, m.command = true, m.boots+1, time.Now(), nil
+	m.up, m.boots, m.booted, m.command, m.kernel = true, m.boots+1, time.Now(), nil, false
 	var left []sentinel.File
 	for _, f := range m.files {
 		if !strings.HasPrefix(f.Path, "/run/") {
@@ -229,7 +281,7 @@ func (m *Machine) Boots() {
 func (m *Machine) SoftReboots() {
 	m.killAll()
 	m.Logind.Set(nil)
-	m.Systemd.softReboots()
+	m.Systemd.softReboots(m.Now())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.command = nil

@@ -24,7 +24,7 @@ var (
 
 // Nodes is the part of the API server that keeps Nodes: one version for all that changes,
 // strategic merge patches as far as the daemon sends them, the status subresource, the
-// account of who has set the cordon, and watches from a version. All methods are safe for
+// account of who has set the cordon and what protects from autoscalers, and watches from a version. All methods are safe for
 // concurrent use.
 type Nodes struct {
 	// Changed is called after each write, under the lock of Nodes, with what the Node was
@@ -219,18 +219,28 @@ func (s *Nodes) patch(name string, data []byte, by, subresource string, dryRun b
 // cordon: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
 func (s *Nodes) update(before, after *corev1.Node, by string) *corev1.Node {
 	if before.Spec.Unschedulable != after.Spec.Unschedulable {
-		after.ManagedFields = nil
-		if after.Spec.Unschedulable {
-			after.ManagedFields = []metav1.ManagedFieldsEntry{{
-				Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1",
-				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:unschedulable":{}}}`),
-			}}
+		account(after, `{"f:spec":{"f:unschedulable":{}}}`, by, after.Spec.Unschedulable)
+	}
+	for _, k := range []string{scaleDownDisabled, doNotDisrupt} {
+		was, had := before.Annotations[k]
+		if is, has := after.Annotations[k]; has != had || is != was {
+			account(after, fmt.Sprintf(`{"f:metadata":{"f:annotations":{"f:%s":{}}}}`, k), by, has)
 		}
 	}
 	if equalNodes(before, after) {
 		return before
 	}
 	return s.store(before, after, by)
+}
+
+// account notes who has set a field, or that nobody has.
+func account(n *corev1.Node, field, by string, set bool) {
+	n.ManagedFields = slices.DeleteFunc(n.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.FieldsV1.GetRawString() == field })
+	if set {
+		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{
+			Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(field),
+		})
+	}
 }
 
 // store stores what has changed, and tells those that watch.

@@ -29,13 +29,13 @@ func (w *World) forgetHolder(slot string) {
 
 // Pause pauses a lock, or ends that, if why is "".
 func (w *World) Pause(lockName, why string) {
-	ctx, slot := context.Background(), api.SlotName(lockName, 0)
+	ctx, name := context.Background(), api.PauseName(lockName)
 	if why != "" {
-		_ = w.Leases.Create(ctx, slot)
-		_ = w.Leases.Patch(ctx, slot, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, api.PausedAnnotation, why))
+		_ = w.Leases.Create(ctx, name)
+		_ = w.Leases.Patch(ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, api.PausedAnnotation, why))
 		return
 	}
-	_ = w.Leases.Patch(ctx, slot, fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, api.PausedAnnotation))
+	_ = w.Leases.Patch(ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, api.PausedAnnotation))
 }
 
 // ClearSlotOf clears the slots that a node holds.

@@ -36,7 +36,7 @@ func (m *Machine) Start(run func(ctx context.Context, p *Process)) *Process {
 	m.mu.Lock()
 	m.starts++
 	m.processes = append(m.processes, p)
-	p.tellSentinels(sentinel.State{Files: append([]sentinel.File(nil), m.files...)})
+	p.tellSentinels(m.sentinels())
 	m.mu.Unlock()
 	go func() {
 		defer close(p.ended)
@@ -89,7 +89,7 @@ func (p *Process) Boot() (reboot.Boot, error) {
 		return reboot.Boot{}, err
 	}
 	id, at := p.boot()
-	return reboot.Boot{ID: id, Time: at.Truncate(time.Second)}, nil
+	return reboot.Boot{ID: id, Time: p.Now().Add(-time.Since(at)).Truncate(time.Second)}, nil
 }
 
 // Uptime implements daemon.Host.
@@ -97,6 +97,9 @@ func (p *Process) Uptime() time.Duration {
 	_, at := p.boot()
 	return time.Since(at)
 }
+
+// CancelShutdown is for daemon.Config.
+func (p *Process) CancelShutdown(context.Context) error { return p.Logind.cancel() }
 
 // WatchShutdown is for daemon.Config.
 func (p *Process) WatchShutdown(ctx context.Context, seen func(reboot.Shutdown, error)) {

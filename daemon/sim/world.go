@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -225,9 +226,13 @@ func nodeDifference(before, after *corev1.Node) string {
 	case before.Spec.Unschedulable && !after.Spec.Unschedulable:
 		add("uncordoned")
 	}
-	for _, k := range []string{api.RequestAnnotation, api.HoldAnnotation, api.ReportAnnotation} {
+	for _, k := range []string{api.RequestAnnotation, api.AbortAnnotation, api.HoldAnnotation, api.ReportAnnotation} {
 		a, had := before.Annotations[k]
 		b, has := after.Annotations[k]
+		if k == api.ReportAnnotation {
+			a, b = ofDrain(a), ofDrain(b)
+			had, has = a != "", b != ""
+		}
 		switch {
 		case !had && has:
 			add("%s is set", k)
@@ -257,7 +262,28 @@ func nodeDifference(before, after *corev1.Node) string {
 	return strings.Join(parts, "; ")
 }
 
-const scaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+// ofDrain is what a report says of which drain it is about, and of its hooks, "" if it
+// is about none: how it ends is told by the record.
+func ofDrain(report string) string {
+	r, err := api.ParseReport([]byte(report))
+	if err != nil {
+		return report
+	}
+	if r.Started.IsZero() {
+		return ""
+	}
+	r.Finished, r.Totals, r.Past = time.Time{}, nil, nil
+	data, err := json.Marshal(r)
+	if err != nil {
+		return report
+	}
+	return string(data)
+}
+
+const (
+	scaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+	doNotDisrupt      = "karpenter.sh/do-not-disrupt"
+)
 
 // lifecycle are the conditions of KEP-5683.
 var lifecycle = []corev1.NodeConditionType{"MaintenancePlanned", "DrainInProgress", "Drained", "MaintenanceInProgress"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -31,6 +32,7 @@ func (l *Lock) Find(ctx context.Context, c lock.Claimant) (slot string, held boo
 	if err != nil {
 		return "", false, err
 	}
+	l.makePause(ctx, v)
 	lease, err := l.keepLowest(ctx, v)
 	if err != nil || lease == nil {
 		return "", false, err
@@ -105,10 +107,10 @@ func (l *Lock) adopt(ctx context.Context, lease *coordinationv1.Lease) (*coordin
 // slots.
 func (l *Lock) Acquire(ctx context.Context, c lock.Claimant, waiting func(lock.Waiting)) (slot string, err error) {
 	l.setClaimant(c)
-	said := ""
+	said, holders := "", []lock.Holder(nil)
 	say := func(w lock.Waiting) {
-		if s := w.String(); s != said {
-			said = s
+		if s := w.String(); s != said || !slices.Equal(w.Holders, holders) {
+			said, holders = s, w.Holders
 			waiting(w)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 )
 
 // A constraint is a Lease that goes with a slot and restricts who may hold one at
@@ -59,8 +60,10 @@ func (v *view) constraint(c constraint) string {
 // words say who stands in the way whose value of the constraint is has, as far as that
 // is known.
 func (c constraint) words(has string) string {
+	unknown := has == "" || has == c.value
+	has = printable.Line(has, maxReason)
 	_, zone, labelled := strings.Cut(has, "=")
-	switch unknown := has == "" || has == c.value; {
+	switch {
 	case c.isHolder && unknown:
 		return "another control-plane node is rebooting"
 	case c.isHolder:

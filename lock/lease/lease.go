@@ -26,7 +26,8 @@
 // learns of it from Keep or Fence, and never takes the slot back on its own:
 // confirming and renewing carry the UID and resourceVersion that were seen when
 // the slot was last known to be held. The next holder waits for it if it is at work
-// (look.go). They may also give a slot to a node that waits, and pause the lock.
+// (look.go). They may also give a slot to a node that waits, and pause the lock by
+// an annotation of any of its Leases; one is there for nothing else (pause.go).
 package lease
 
 import (
@@ -43,6 +44,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/lock"
 )
 
@@ -93,6 +95,8 @@ var _ lock.Locker = (*Lock)(nil)
 type Lock struct {
 	cfg     Config
 	manager string
+
+	saidPause sync.Once // that the Lease for a pause cannot be made
 
 	mu   sync.Mutex
 	held *coordinationv1.Lease // as last seen when it was ours
@@ -194,7 +198,7 @@ func (l *Lock) lost(was, now *coordinationv1.Lease) *lock.LostError {
 	case holderOf(now) == "":
 		e.How = "was cleared"
 	default:
-		e.How, e.Holder = "is held by another node", holderOf(now)
+		e.How, e.Holder = "is held by another node", printable.Line(holderOf(now), maxReason)
 	}
 	return e
 }

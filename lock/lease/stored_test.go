@@ -177,8 +177,8 @@ func TestLooks(t *testing.T) {
 		if looks != 2 {
 			s.Errorf("%d looks for a slot that was cleared", looks-1)
 		}
-		for _, name := range []string{"l-zone", "l-control-plane", "l-7", "l-0"} {
-			s.must(s.api.Create(s.Context(), name))
+		for _, name := range []string{"l-zone", "l-control-plane", "l-7", "l-0", "l-pause"} {
+			_ = s.api.Create(s.Context(), name) // unless it is there
 			s.must(s.api.Patch(s.Context(), name, `{"metadata":{"annotations":{"rebootd.dev/paused":""}}}`))
 			if err := first.Fence(s.Context()); err == nil || err.Error() != "paused: no reason is given" {
 				s.Errorf("paused by %s: %v", name, err)
@@ -186,6 +186,91 @@ func TestLooks(t *testing.T) {
 			s.must(s.api.Patch(s.Context(), name, `{"metadata":{"annotations":{"rebootd.dev/paused":null}}}`))
 			s.must(first.Fence(s.Context()))
 		}
+	})
+}
+
+// The Lease that is there for a pause is made when a daemon starts, has nothing in it, and
+// is not touched when it is there. That it cannot be made is no failure of anything else.
+func TestPauseLeaseIsMade(t *testing.T) {
+	inBubble(t, func(s *stored) {
+		var said []string
+		l := s.lock("a", func(c *lease.Config) {
+			c.API = refusing{s.api}
+			c.Log = func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+		})
+		find := func(l *lease.Lock) {
+			s.Helper()
+			if _, held, err := l.Find(s.Context(), lock.Claimant{UID: s.uid}); held || err != nil {
+				s.Errorf("Find: %t, %v", held, err)
+			}
+		}
+		find(l)
+		find(l)
+		if len(said) != 1 || !strings.HasPrefix(said[0], "create the Lease l-pause, on which people can pause the lock: ") || !strings.Contains(said[0], "quota") {
+			s.Errorf("said %q", said)
+		}
+		find(s.lock("a", func(c *lease.Config) { c.DryRun = true }))
+		if _, err := s.api.GetLease(s.Context(), "n", "l-pause"); err == nil {
+			s.Error("a dry run has made it")
+		}
+		find(s.lock("a", nil))
+		made, err := s.api.GetLease(s.Context(), "n", "l-pause")
+		s.must(err)
+		if len(made.Annotations)+len(made.OwnerReferences)+len(made.ManagedFields)+len(made.Finalizers) > 0 || made.Spec != (coordinationv1.LeaseSpec{}) {
+			s.Errorf("%+v", made)
+		}
+		s.must(s.api.Patch(s.Context(), "l-pause", `{"metadata":{"annotations":{"rebootd.dev/paused":"Black Friday"}}}`))
+		paused, err := s.api.GetLease(s.Context(), "n", "l-pause")
+		s.must(err)
+		find(s.lock("b", nil))
+		now, err := s.api.GetLease(s.Context(), "n", "l-pause")
+		s.must(err)
+		if now.ResourceVersion != paused.ResourceVersion || now.Annotations[words.PausedAnnotation] != "Black Friday" {
+			s.Errorf("it was changed: %+v", now)
+		}
+	})
+}
+
+// refusing is an API server that lets nobody make a Lease.
+type refusing struct{ lease.API }
+
+func (refusing) ApplyLease(context.Context, string, string, []byte, metav1.PatchOptions) (*coordinationv1.Lease, error) {
+	return nil, errors.New("exceeded quota")
+}
+
+// A pause on it is heard at once by whoever waits, and by whoever holds a slot.
+func TestPauseLeaseIsHeard(t *testing.T) {
+	inBubble(t, func(s *stored) {
+		set := func(value string) {
+			s.must(s.api.Patch(s.Context(), "l-pause", `{"metadata":{"annotations":{"rebootd.dev/paused":`+value+`}}}`))
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		holder, waiter := s.lock("a", nil), s.lock("b", nil)
+		s.must(s.api.Create(s.Context(), "l-pause"))
+		s.must(s.tries(holder))
+		ctx, cancel := context.WithCancel(s.Context())
+		defer cancel()
+		kept, waits := "", ""
+		go func() { _ = holder.Keep(ctx, func(why string) { kept = why }) }()
+		go func() { _, _ = waiter.Acquire(ctx, lock.Claimant{}, func(w lock.Waiting) { waits = w.Paused }) }()
+		for _, why := range []string{"Black Friday", "", "an outage"} {
+			value := `"` + why + `"`
+			if why == "" {
+				value = "null"
+			}
+			if set(value); kept != why || waits != why {
+				s.Errorf("paused by %q: the holder hears %q, who waits %q", why, kept, waits)
+			}
+		}
+		s.must(s.api.Delete(s.Context(), "l-pause"))
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if kept != "" || waits != "" {
+			s.Errorf("deleted: the holder hears %q, who waits %q", kept, waits)
+		}
+		cancel()
+		synctest.Wait()
 	})
 }
 

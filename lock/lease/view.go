@@ -1,15 +1,16 @@
 package lease
 
 import (
+	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/lock"
 )
 
@@ -19,6 +20,7 @@ type view struct {
 	version     string                        // up to which it is known; "" if a list is needed
 	leases      map[int]*coordinationv1.Lease // the slots
 	constraints map[string]*coordinationv1.Lease
+	pause       *coordinationv1.Lease // that is there for a pause, nil if there is none
 
 	// goneUntil is until when a slot is left alone that was deleted while it was held.
 	goneUntil map[int]time.Time
@@ -48,11 +50,21 @@ func lineOf(lease *coordinationv1.Lease) api.Line {
 
 // all are the Leases of the lock.
 func (v *view) all() []*coordinationv1.Lease {
-	return slices.AppendSeq(slices.Collect(maps.Values(v.leases)), maps.Values(v.constraints))
+	out := slices.AppendSeq(slices.Collect(maps.Values(v.leases)), maps.Values(v.constraints))
+	if v.pause != nil {
+		out = append(out, v.pause)
+	}
+	return out
 }
 
 // see takes in a change and says whether it is one of this lock.
 func (v *view) see(kind watch.EventType, lease *coordinationv1.Lease) bool {
+	if lease.Name == api.PauseName(v.lock.cfg.Name) {
+		if v.pause = lease; kind == watch.Deleted {
+			v.pause = nil
+		}
+		return true
+	}
 	if v.lock.isConstraint(lease.Name) {
 		if kind == watch.Deleted {
 			delete(v.constraints, lease.Name)
@@ -121,9 +133,9 @@ func (v *view) holders() []lock.Holder {
 		lease := v.leases[i]
 		switch {
 		case tooNew(lease):
-			out = append(out, lock.Holder{Slot: lease.Name, Node: "a newer version of rebootd"})
+			out = append(out, lock.Holder{Slot: lease.Name, Node: lock.NewerHolder})
 		case holderOf(lease) != "":
-			h := lock.Holder{Slot: lease.Name, Node: holderOf(lease)}
+			h := lock.Holder{Slot: lease.Name, Node: printable.Line(holderOf(lease), maxReason)}
 			if t := lease.Spec.AcquireTime; t != nil {
 				h.Since = t.Time
 			}
@@ -153,29 +165,27 @@ func (v *view) leftSlots() bool {
 
 // paused is why people have paused the lock.
 func (v *view) paused() (why string, is bool) {
+	in := []*coordinationv1.Lease{v.pause}
 	for _, i := range v.indexes() {
-		if why, is = v.leases[i].Annotations[api.PausedAnnotation]; is {
-			return reason(why), true
-		}
+		in = append(in, v.leases[i])
 	}
-	for _, name := range []string{api.ZoneName(v.lock.cfg.Name), api.ControlPlaneName(v.lock.cfg.Name)} {
-		if lease := v.constraints[name]; lease != nil {
-			if why, is = lease.Annotations[api.PausedAnnotation]; is {
-				return reason(why), true
-			}
+	in = append(in, v.constraints[api.ZoneName(v.lock.cfg.Name)], v.constraints[api.ControlPlaneName(v.lock.cfg.Name)])
+	for _, lease := range in {
+		if lease == nil {
+			continue
+		}
+		if why, is = lease.Annotations[api.PausedAnnotation]; is {
+			return reason(why), true
 		}
 	}
 	return "", false
 }
 
-// maxReason bounds what is repeated of people's words.
+// maxReason bounds what is repeated of people's words, in bytes.
 const maxReason = 300
 
 func reason(s string) string {
-	if s == "" {
-		return "no reason is given"
-	}
-	return strings.ToValidUTF8(s[:min(len(s), maxReason)], "")
+	return cmp.Or(printable.Line(s, maxReason), "no reason is given")
 }
 
 func (v *view) waiting() lock.Waiting {

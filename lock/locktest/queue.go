@@ -14,6 +14,7 @@ import (
 func queue() []promise {
 	return []promise{
 		{"during a pause nobody takes a slot, and nobody begins", keepPause},
+		{"a pause that people have set before there was a slot stands, and outlives the slots", keepEarlyPause},
 		{"the one that is named has the slot at once", keepNamed},
 		{"one that is named and does not come costs a second", keepDeadNamed},
 		{"the line goes with the slot", keepLine},
@@ -58,6 +59,38 @@ func keepPause(b *bed) {
 	m.comesBack()
 	m.releases() // a pause keeps nobody from finishing
 	next.comesBack()
+	next.releases()
+	b.clean()
+}
+
+func keepEarlyPause(b *bed) {
+	b.Pause("not yet in use")
+	m := b.member("m", 1)
+	m.finds(m.as)
+	w := m.waits()
+	paused := func(why string) func() bool { return func() bool { return w.note().Paused == why } }
+	b.eventually("it knows why", paused("not yet in use"))
+	w.staysOut("the lock is paused")
+	b.Pause("")
+	slot := w.gets()
+	m.goesDown()
+	b.Pause("an outage")
+	next := b.member("next", 1)
+	w = next.waits()
+	b.eventually("it knows why", paused("an outage"))
+	m.comesBack()
+	m.releases()
+	b.Delete(slot)
+	w.staysOut("the lock is paused, and its slot was deleted")
+	if w.note().Paused != "an outage" {
+		b.Errorf("it waits as %q", w.note())
+	}
+	next.restart() // and makes sure that there is what is needed for a pause
+	next.finds(next.as)
+	w = next.waits()
+	b.eventually("it still knows why", paused("an outage"))
+	b.Pause("")
+	w.gets()
 	next.releases()
 	b.clean()
 }

@@ -32,6 +32,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 	"rebootd.dev/lock"
 )
 
@@ -302,11 +303,11 @@ func unavailable(err error) (Status, error, bool) {
 	case err == nil:
 		return Status{}, nil, false
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return Status{Unavailable: "the namespace is being deleted: " + err.Error()}, nil, true
+		return Status{Unavailable: "the namespace is being deleted: " + printable.Line(err.Error(), maxWords)}, nil, true
 	case apierrors.IsForbidden(err):
-		return Status{Unavailable: err.Error()}, nil, true
+		return Status{Unavailable: printable.Line(err.Error(), maxWords)}, nil, true
 	case apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces":
-		return Status{Unavailable: err.Error()}, nil, true
+		return Status{Unavailable: printable.Line(err.Error(), maxWords)}, nil, true
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return Status{}, nil, false
 	default:
@@ -343,7 +344,7 @@ func (l *Lease) maintenance(ctx context.Context) (string, error) {
 		if m.Spec.NodeName == l.cfg.Node {
 			s := fmt.Sprintf("the NodeMaintenance %s has this node under maintenance since %s", m.Metadata.Name, m.Metadata.CreationTimestamp.UTC().Format(time.RFC3339))
 			if m.Spec.Reason != "" {
-				s += fmt.Sprintf(" (%s)", m.Spec.Reason)
+				s += fmt.Sprintf(" (%s)", printable.Line(m.Spec.Reason, maxWords))
 			}
 			return s, nil
 		}

@@ -7,6 +7,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/printable"
 )
 
 // claim is what a Lease says of a node.
@@ -44,11 +45,14 @@ func judge(l *coordinationv1.Lease, now time.Time) claim {
 	return another
 }
 
+// maxWords bounds what is repeated of the words of others, in bytes.
+const maxWords = 300
+
 // describe says who has the node, by which Lease, and since when.
 func describe(l *coordinationv1.Lease) string {
 	holder := "an unknown holder"
 	if h := l.Spec.HolderIdentity; h != nil && *h != "" {
-		holder = *h
+		holder = printable.Line(*h, maxWords)
 	}
 	s := fmt.Sprintf("%s holds this node's lease %s/%s", holder, l.Namespace, l.Name)
 	if t := l.Spec.AcquireTime; t != nil {

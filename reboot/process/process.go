@@ -4,15 +4,17 @@ package process
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
+
+	"rebootd.dev/daemon/printable"
 )
 
 const (
@@ -27,8 +29,10 @@ type Command struct {
 	Argv  []string
 	Env   []string      // besides this process's
 	Limit time.Duration // how long it may take
-	// Output is given what it prints, line by line, from one goroutine; nil: nobody.
+	// Output is given what it prints, line by line, from one goroutine, within Pace; nil:
+	// nobody.
 	Output func(line string)
+	Pace   *Pace // nil: one of its own
 	// Stderr is its standard error; nil: Output is given that, too.
 	Stderr *os.File
 }
@@ -52,7 +56,7 @@ func Run(ctx context.Context, c Command) error {
 		cmd.Stderr = c.Stderr
 	}
 	printed := make(chan string)
-	go func() { printed <- lines(read, c.Output) }()
+	go func() { printed <- Lines(read, c.Pace, c.Output) }()
 	err := cmd.Run()
 	write.Close()
 	last := <-printed
@@ -62,43 +66,34 @@ func Run(ctx context.Context, c Command) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	if len(last) > maxReason {
-		last = strings.ToValidUTF8(last[:maxReason], "") + "…"
-	}
-	if last != "" {
+	if last = printable.Line(last, maxReason); last != "" {
 		return fmt.Errorf("%w: %s", err, last)
 	}
 	return err
 }
 
-// lines passes lines on, and returns the last one.
-func lines(from io.Reader, output func(line string)) (last string) {
+// Lines passes the lines of from on to output, within the pace, and returns the last one.
+// All is read, so that a program never waits. A nil pace is one of its own; a nil output is
+// nobody.
+func Lines(from io.Reader, pace *Pace, output func(line string)) (last string) {
+	pass := func(string) {}
+	if output != nil {
+		paced := cmp.Or(pace, new(Pace)).Start(output)
+		defer paced.End()
+		pass = paced.Line
+	}
 	r := bufio.NewReaderSize(from, MaxLine)
 	for {
 		line, more, err := r.ReadLine()
 		if err != nil {
 			return last
 		}
-		if text := Printable(line); text != "" {
+		if text := printable.Line(string(line), MaxLine); text != "" {
 			last = text
-			if output != nil {
-				output(text)
-			}
+			pass(text)
 		}
 		for more && err == nil {
 			_, more, err = r.ReadLine()
 		}
 	}
-}
-
-// Printable is what of b can go into a log and an annotation: one line of valid UTF-8
-// without control characters.
-func Printable(b []byte) string {
-	s := strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(string(b), "�"))
-	return strings.TrimSpace(s)
 }

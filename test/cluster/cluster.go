@@ -46,11 +46,17 @@ var kwokConfig []byte
 //go:embed audit.yaml
 var auditPolicy []byte
 
+//go:embed critical.yaml
+var criticalConfig []byte
+
 // Options say what is different from the usual.
 type Options struct {
 	// Own is for who changes what all others on the control plane would notice, such as
 	// whether it runs: it does not join one that is shared.
 	Own bool
+	// LimitCritical has the API server admit pods of the class system-node-critical only
+	// where a quota allows them, as GKE's does. It needs Own.
+	LimitCritical bool
 }
 
 // Cluster is a control plane that runs.
@@ -61,15 +67,16 @@ type Cluster struct {
 	Client     *kubernetes.Clientset
 	AuditLog   string // one JSON object a request
 
-	bin       string
-	server    string
-	foreign   bool // a cluster of the user's own
-	joined    bool // started by another process, which stops it
-	release   func()
-	pki       *authority
-	processes []*component
-	apiserver *component
-	http      *http.Client
+	bin           string
+	server        string
+	foreign       bool // a cluster of the user's own
+	joined        bool // started by another process, which stops it
+	limitCritical bool
+	release       func()
+	pki           *authority
+	processes     []*component
+	apiserver     *component
+	http          *http.Client
 }
 
 // ErrForeign says that something cannot be done to a cluster of the user's own.
@@ -87,7 +94,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if dir := os.Getenv(DirVariable); dir != "" && !o.Own {
 		return joinShared(dir)
 	}
-	c := &Cluster{}
+	c := &Cluster{limitCritical: o.LimitCritical}
 	if c.bin, err = Binaries(); err != nil {
 		return nil, err
 	}
@@ -135,13 +142,16 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 	c.paths()
-	for name, data := range map[string][]byte{"kwok.yaml": kwokConfig, "audit.yaml": auditPolicy, serverFile: []byte(c.server)} {
+	for name, data := range map[string][]byte{"kwok.yaml": kwokConfig, "audit.yaml": auditPolicy, "critical.yaml": criticalConfig, serverFile: []byte(c.server)} {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), data, 0o644); err != nil {
 			return err
 		}
 	}
 	c.processes = c.components(ports)
 	c.apiserver = c.processes[1]
+	if c.limitCritical {
+		c.apiserver.args = append(c.apiserver.args, "--admission-control-config-file="+filepath.Join(c.Dir, "critical.yaml"))
+	}
 	if err := c.connect(); err != nil {
 		return err
 	}

@@ -56,6 +56,7 @@ type bed struct {
 	last      drain.Progress
 	texts     []string
 	errors    []string
+	ignored   []string
 	done      chan error
 }
 
@@ -125,6 +126,10 @@ func (b *bed) start(change ...func(*drain.Config, *drain.Options)) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.errors = append(b.errors, err.Error())
+	}, OnIgnored: func(what string) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.ignored = append(b.ignored, what)
 	}}
 	opts := drain.Options{ID: "test"}
 	for _, f := range change {

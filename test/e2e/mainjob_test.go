@@ -38,6 +38,10 @@ func TestThreeNodesRebootInTurn(t *testing.T) {
 		if _, agreed := m.Orders(); agreed != 1 {
 			t.Errorf("%s rebooted %d times, want once", m.Name, agreed)
 		}
+		b.eventually("the metrics of "+m.Name+" tell of its reboot, which their daemon has not seen ordered", func() bool {
+			verified, drained := b.metric(m, `rebootd_operations_total{result="RebootVerified"}`), b.metric(m, "rebootd_drain_duration_seconds_count")
+			return verified == "1" && drained == "1" && b.metric(m, "rebootd_last_reboot_timestamp_seconds") != "" && b.metric(m, "rebootd_last_drain_duration_seconds") != ""
+		})
 		want := []string{"RebootRequested", "Queued", "SlotAcquired", "Draining", "Drained", "Rebooting", "Verifying", "RebootVerified", "Uncordoned", "Released"}
 		b.eventually("the Events of "+m.Name+" tell the story", func() bool {
 			return slices.Equal(slices.Compact(onlyFirst(b.events(m), "DrainBlocked")), want)

@@ -236,15 +236,22 @@ func TestCommandFails(t *testing.T) {
 	}
 }
 
-// A command that cannot be started is the same.
+// For a command that is missing nothing is begun. One that cannot be started is like one
+// that fails.
 func TestCommandIsMissing(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 2*time.Minute)
-	m := b.machine("--drain=false", "--reboot-command=/nonexistent/reboot now")
+	command := filepath.Join(b.TempDir(), "reboot")
+	m := b.machine("--drain=false", "--reboot-command="+command+" now")
 	b.must(m.Touch("x"))
+	n := b.reason(m, "CannotReboot")
+	if recordOf(n).Phase != "Waiting" || n.Spec.Unschedulable || !strings.Contains(condition(n).Message, "no such file") {
+		t.Errorf("unschedulable %t, record %+v, %s", n.Spec.Unschedulable, recordOf(n), condition(n).Message)
+	}
+	b.must(os.WriteFile(command, []byte("no program"), 0o755))
 	b.node(m, "put back", func(n *corev1.Node) bool {
 		return recordOf(n).Phase == "Waiting" && !n.Spec.Unschedulable && condition(n).Reason == "RebootFailed" &&
-			strings.Contains(condition(n).Message, "no such file")
+			strings.Contains(condition(n).Message, "exec format error")
 	})
 	b.released()
 }
@@ -385,6 +392,11 @@ func TestDryRun(t *testing.T) {
 	}
 	if e := b.events(m); len(e) != 0 {
 		t.Errorf("Events: %v", e)
+	}
+	for metric, want := range map[string]string{`rebootd_phase{phase="Idle"}`: "1", "rebootd_slot_held": "0", "rebootd_dry_run": "1", `rebootd_evictions_total{code="201"}`: "0"} {
+		if got := b.metric(m, metric); got != want {
+			t.Errorf("%s is %s, want %s", metric, got, want)
+		}
 	}
 }
 

@@ -356,7 +356,15 @@ func TestNodeLeaseIsUnavailable(t *testing.T) {
 				"Take": func() (nodelease.Status, error) { return l.Take(b.ctx, b.node.UID) },
 				"Find": func() (nodelease.Status, error) { return l.Find(b.ctx) },
 			} {
-				if s, err := ask(); err != nil || s.Held || s.Foreign != "" || !strings.Contains(s.Unavailable, c.says) {
+				var s nodelease.Status
+				var err error
+				// The API server asks for a pause while it gets to know the NodeMaintenances,
+				// which another test has just defined.
+				b.eventually(call, func() bool {
+					s, err = ask()
+					return !apierrors.IsTooManyRequests(err)
+				})
+				if err != nil || s.Held || s.Foreign != "" || !strings.Contains(s.Unavailable, c.says) {
 					t.Errorf("%s: %+v, %v; want that it says %q", call, s, err, c.says)
 				}
 			}

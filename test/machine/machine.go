@@ -144,14 +144,19 @@ func (m *Machine) newBoot() error {
 	if err := os.WriteFile(filepath.Join(m.Root, "proc/sys/kernel/random/boot_id"), []byte(id+"\n"), 0o644); err != nil {
 		return fmt.Errorf("boot the machine %s: %w", m.Name, err)
 	}
-	stat := fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 9 10\nctxt 1\nbtime %d\nprocesses 1\n", time.Now().Add(-kernelLead).Unix())
-	if err := os.WriteFile(filepath.Join(m.Root, "proc/stat"), []byte(stat), 0o644); err != nil {
+	if err := m.BootedAt(time.Now().Add(-kernelLead)); err != nil {
 		return fmt.Errorf("boot the machine %s: %w", m.Name, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.bootID = id
 	return nil
+}
+
+// BootedAt has the kernel say when it was booted: another time when the clock is set.
+func (m *Machine) BootedAt(t time.Time) error {
+	stat := fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 9 10\nctxt 1\nbtime %d\nprocesses 1\n", t.Unix())
+	return os.WriteFile(filepath.Join(m.Root, "proc/stat"), []byte(stat), 0o644)
 }
 
 // Behave says what the reboot command does from now on.

@@ -143,11 +143,13 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 		}
 	case ownNode:
 		allowed = []string{
-			"metadata|annotations|rebootd.dev/operation", "metadata|annotations|rebootd.dev/report", "metadata|annotations|cluster-autoscaler.kubernetes.io/scale-down-disabled",
+			"metadata|annotations|rebootd.dev/operation", "metadata|annotations|rebootd.dev/report", "metadata|annotations|rebootd.dev/served", "metadata|annotations|cluster-autoscaler.kubernetes.io/scale-down-disabled",
 			"metadata|annotations|karpenter.sh/do-not-disrupt", "metadata|managedFields", "metadata|resourceVersion", "metadata|generation", "spec|unschedulable",
 		}
-		if at(now, "metadata", "annotations", "rebootd.dev/request") == nil {
-			allowed = append(allowed, "metadata|annotations|rebootd.dev/request")
+		for _, k := range []string{"rebootd.dev/request", "rebootd.dev/abort"} {
+			if at(now, "metadata", "annotations", k) == nil {
+				allowed = append(allowed, "metadata|annotations|"+k)
+			}
 		}
 		if same(others(was, "spec", "taints", "key", "node.kubernetes.io/unschedulable"), others(now, "spec", "taints", "key", "node.kubernetes.io/unschedulable")) {
 			allowed = append(allowed, "spec|taints")

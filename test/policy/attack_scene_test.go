@@ -98,7 +98,7 @@ func newScene(t *testing.T, prefix string, book *book) *scene {
 	})
 	_, err = shared.Client.CoreV1().Nodes().Patch(s.ctx, s.own, types.StrategicMergePatchType, []byte(condition("Drained", "True", "Ada")), metav1.PatchOptions{}, "status")
 	s.must(err)
-	_, err = shared.Client.CoreV1().Nodes().Patch(s.ctx, s.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"disk","rebootd.dev/request":"reboot"}}}`), metav1.PatchOptions{})
+	_, err = shared.Client.CoreV1().Nodes().Patch(s.ctx, s.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"disk","rebootd.dev/request":"reboot","rebootd.dev/abort":"why"}}}`), metav1.PatchOptions{})
 	s.must(err)
 	_, err = shared.Client.CoordinationV1().Leases(cluster.NodeLeases).Patch(s.ctx, "node-"+s.that, types.ApplyPatchType,
 		fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"node-%s"},"spec":{"holderIdentity":"another-operator","leaseDurationSeconds":600}}`, s.that), metav1.PatchOptions{FieldManager: "another-operator"})

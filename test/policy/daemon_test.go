@@ -179,7 +179,7 @@ func TestInstalledElsewhere(t *testing.T) {
 	dir := b.TempDir()
 	base, err := filepath.Rel(dir, filepath.Join(root(), "deploy", "base"))
 	b.must(err)
-	b.must(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, "namespace: %s\nnamePrefix: acme-\nresources: [%s]\n", b.ns, base), 0o644))
+	b.must(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, "namespace: %s\nnamePrefix: acme-\nresources: [%s]\nimages: [{name: localhost/rebootd, newName: registry.example.org/rebootd, newTag: v1}]\n", b.ns, base), 0o644))
 	kubectl, err := shared.Kubectl()
 	b.must(err)
 	// The namespace of the base is renamed; this one is there already.
@@ -192,11 +192,10 @@ func TestInstalledElsewhere(t *testing.T) {
 			t.Errorf("no binding names the policy %s:\n%s", policy, out)
 		}
 	}
-	cmd := exec.CommandContext(b.ctx, kubectl, "--kubeconfig", shared.Kubeconfig, "apply", "-f", "-")
-	cmd.Stdin = bytes.NewReader(out)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if !strings.Contains(string(out), "image: registry.example.org/rebootd:v1\n") {
+		t.Error("the overlay does not name the image")
 	}
+	b.kubectl(string(out), "apply", "-f", "-")
 	t.Cleanup(func() { // two DaemonSets want one port of a node
 		cmd := exec.Command(kubectl, "--kubeconfig", shared.Kubeconfig, "delete", "--wait=false", "-f", "-")
 		cmd.Stdin = bytes.NewReader(out)

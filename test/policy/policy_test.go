@@ -5,8 +5,10 @@ package policy
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +29,7 @@ var shared *cluster.Cluster
 // The daemon's DaemonSet would have a pod on every node of a control plane that others
 // share.
 func TestMain(m *testing.M) {
-	kit.Main(m, cluster.Options{Own: true}, func(ctx context.Context, c *cluster.Cluster) error {
+	kit.Main(m, cluster.Options{Own: true, LimitCritical: true}, func(ctx context.Context, c *cluster.Cluster) error {
 		shared = c
 		kubectl, err := c.Kubectl()
 		if err != nil {
@@ -117,6 +119,42 @@ func (b *bed) token(pod *corev1.Pod) string {
 	got, err := shared.Client.CoreV1().ServiceAccounts(cluster.Namespace).CreateToken(b.ctx, "rebootd", req, metav1.CreateOptions{})
 	b.must(err)
 	return got.Status.Token
+}
+
+// kubectl runs it as the admin.
+func (b *bed) kubectl(stdin string, args ...string) {
+	b.Helper()
+	kubectl, err := shared.Kubectl()
+	b.must(err)
+	cmd := exec.CommandContext(b.ctx, kubectl, append([]string{"--kubeconfig", shared.Kubeconfig}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("kubectl %q: %v\n%s", args, err, out)
+	}
+}
+
+// make is what one of the Makefile's targets prints, as the admin's.
+func (b *bed) make(args ...string) []byte {
+	b.Helper()
+	out, _, err := b.tryMake(args...)
+	b.must(err)
+	return out
+}
+
+// tryMake is make for what may fail, and what it says then.
+func (b *bed) tryMake(args ...string) (out []byte, says string, err error) {
+	b.Helper()
+	kubectl, err := shared.Kubectl()
+	b.must(err)
+	cmd := exec.CommandContext(b.ctx, "make", append([]string{"-s", "-C", root(), "--no-print-directory"}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+shared.Kubeconfig, "PATH="+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err = cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("make %q: %w\n%s", args, err, &stderr)
+	}
+	return out, stderr.String(), err
 }
 
 func (b *bed) client(token string, change func(*rest.Config)) *kubernetes.Clientset {

@@ -68,6 +68,31 @@ func onLease(spec string, kind, patch string, force bool) func(*bed, *kubernetes
 	}
 }
 
+// onPause makes the Lease for a pause, and pauses the cluster by it.
+func onPause(kind, patch string) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		name := fmt.Sprintf("%s-%d-pause", b.ns, time.Now().UnixNano())
+		_, err := shared.Client.CoordinationV1().Leases(cluster.Namespace).Create(b.ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Annotations: map[string]string{"rebootd.dev/paused": "an outage"},
+		}}, metav1.CreateOptions{})
+		b.must(err)
+		fill := strings.NewReplacer("NAME", name, "OWNUID", b.uid(b.own), "OWN", b.own)
+		opts := metav1.PatchOptions{FieldManager: "rebootd/" + b.own}
+		_, err = c.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, name, types.PatchType(kind), []byte(fill.Replace(patch)), opts)
+		return err
+	}
+}
+
+// makePause makes the Lease for a pause as a daemon does, but for what it says.
+func makePause(says string) func(*bed, *kubernetes.Clientset) error {
+	return func(b *bed, c *kubernetes.Clientset) error {
+		name := fmt.Sprintf("%s-%d-pause", b.ns, time.Now().UnixNano())
+		body := strings.NewReplacer("NAME", name, "OWN", b.own).Replace(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"NAME"` + says + `}`)
+		_, err := c.CoordinationV1().Leases(cluster.Namespace).Patch(b.ctx, name, types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "rebootd/" + b.own})
+		return err
+	}
+}
+
 func nodeLease(node string) func(*bed, *kubernetes.Clientset) error {
 	return func(b *bed, c *kubernetes.Clientset) error {
 		name := "node-" + b.own
@@ -141,11 +166,18 @@ var tries = []try{
 		b.must(err)
 		return patchNode("own", strategic, condition("Drained", "False", "Rebootd"), "status")(b, c)
 	}},
+	{"remember on its node what was served", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/served":"x"}}}`, "status")},
 	{"remove the request for a reboot", true, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`), metav1.PatchOptions{})
 		b.must(err)
 		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":null}}}`)(b, c)
 	}},
+	{"remove an abort that people have set", true, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/abort":"why"}}}`), metav1.PatchOptions{})
+		b.must(err)
+		return patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/abort":null}}}`, "status")(b, c)
+	}},
+	{"abort what its node does in people's name", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/abort":"why"}}}`)},
 	{"request a reboot", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`)},
 	{"remove a hold", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`), metav1.PatchOptions{})
@@ -218,6 +250,14 @@ var tries = []try{
 	{"clear another node's slot", false, onLease(`"spec":{"holderIdentity":"THAT","renewTime":"LONGAGO"}`, merge, `{"spec":{"holderIdentity":null}}`, false)},
 	{"pause the cluster by another node's slot", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
 	{"pause the cluster", false, onLease(`"spec":{"leaseDurationSeconds":1}`, merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`, false)},
+	{"create the empty Lease by which people can pause the cluster", true, makePause(`}`)},
+	{"pause the cluster by creating that Lease", false, makePause(`,"annotations":{"rebootd.dev/paused":"x"}}`)},
+	{"create that Lease as its holder", false, makePause(`},"spec":{"holderIdentity":"OWN"}`)},
+	{"apply that Lease again, as when another daemon was quicker", true, onPause(apply, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"NAME"}}`)},
+	{"end a pause", false, onPause(merge, `{"metadata":{"annotations":{"rebootd.dev/paused":null}}}`)},
+	{"end a pause by changing its reason", false, onPause(merge, `{"metadata":{"annotations":{"rebootd.dev/paused":"x"}}}`)},
+	{"end a pause with its node, as the owner of that Lease", false, onPause(merge, `{"metadata":{"ownerReferences":[`+owner("OWN", "OWNUID")+`]},"spec":{"holderIdentity":"OWN"}}`)},
+	{"hold that Lease", false, onPause(merge, `{"spec":{"holderIdentity":"OWN"}}`)},
 	{"write Leases of another namespace", false, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := c.CoordinationV1().Leases("kube-node-lease").Patch(b.ctx, b.that, types.MergePatchType, []byte(`{"spec":{"renewTime":null}}`), metav1.PatchOptions{})
 		return err
@@ -288,22 +328,30 @@ func check(b *bed, c *kubernetes.Clientset, t try) {
 	}
 }
 
-// A token that was stolen from the daemon of one node: what it is good for.
+// A token that was stolen from the daemon of one node, be it a pod or a unit: what it is
+// good for.
 func TestStolenToken(t *testing.T) {
-	b := newBed(t, "stolen")
-	token := b.token(b.pod)
-	c := b.client(token, nil)
-	b.effective(c)
-	for _, try := range tries {
-		check(b, c, try)
-	}
-	own := b.client(token, func(cfg *rest.Config) { cfg.Impersonate.UserName = "system:node:" + b.own })
-	for _, try := range asNode {
-		check(b, own, try)
-	}
-	that := b.client(token, func(cfg *rest.Config) { cfg.Impersonate.UserName = "system:node:" + b.that })
-	for _, try := range asAnother {
-		check(b, that, try)
+	for of, token := range map[string]func(*bed) string{
+		"pod":  func(b *bed) string { return b.token(b.pod) },
+		"unit": (*bed).unitToken,
+	} {
+		t.Run(of, func(t *testing.T) {
+			b := newBed(t, "stolen-"+of)
+			token := token(b)
+			c := b.client(token, nil)
+			b.effective(c)
+			for _, try := range tries {
+				check(b, c, try)
+			}
+			own := b.client(token, func(cfg *rest.Config) { cfg.Impersonate.UserName = "system:node:" + b.own })
+			for _, try := range asNode {
+				check(b, own, try)
+			}
+			that := b.client(token, func(cfg *rest.Config) { cfg.Impersonate.UserName = "system:node:" + b.that })
+			for _, try := range asAnother {
+				check(b, that, try)
+			}
+		})
 	}
 }
 

@@ -2,10 +2,12 @@ package real
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,11 +21,10 @@ import (
 )
 
 const (
-	kubeletPackages = "containerd,runc,containernetworking-plugins,iproute2,procps,kmod"
+	kubeletPackages = "containerd,runc,containernetworking-plugins,iproute2,procps,kmod,unattended-upgrades"
 	nodeIP          = "192.0.2.10"
 
-	rebootdImage = "localhost/rebootd:test"
-	pauseImage   = "localhost/pause:test"
+	pauseImage = "localhost/pause:test"
 )
 
 // What the kubelet wants to find in /proc/sys, which it cannot write here.
@@ -119,35 +120,33 @@ featureGates: {KubeletInUserNamespace: true}
 	return config
 }
 
-var deployOnce sync.Once
+// deployOnce installs the DaemonSet, and makes once what its machines need: it is called
+// before a test's limit begins.
+var deployOnce = sync.OnceValues(func() (daemonSet, error) {
+	_, err := host.Debian("trixie", kubeletPackages)
+	_, err2 := cluster.KubeletProgram()
+	_, err3 := host.Containerd()
+	if err := errors.Join(err, err2, err3); err != nil {
+		return daemonSet{}, err
+	}
+	return readmeDaemonSet()
+})
 
-// deploy applies the manifests as the README says, with the image's name and nothing
-// else changed.
-func (b *bed) deploy() {
-	deployOnce.Do(func() {
-		kubectl, err := shared.Kubectl()
-		b.must(err)
-		dir, err := os.MkdirTemp("", "rebootd-overlay-")
-		b.must(err)
-		defer os.RemoveAll(dir)
-		base, err := filepath.Rel(dir, filepath.Join(filepath.Dir(cluster.SourceDir()), "deploy/base"))
-		b.must(err)
-		b.must(os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, "resources: [%s]\nimages: [{name: rebootd, newName: localhost/rebootd, newTag: test}]\n", base), 0o644))
-		out, err := exec.CommandContext(b.ctx, kubectl, "--kubeconfig", shared.Kubeconfig, "apply", "-k", dir).CombinedOutput()
-		if err != nil {
-			b.Fatalf("%v\n%s", err, out)
-		}
-	})
+// runtime is a container runtime that kubelets use.
+type runtime struct {
+	// built has containerd as it is now instead of Debian's.
+	built bool
+	// gracePeriod is of the kubelet's graceful shutdown; "" is none.
+	gracePeriod string
 }
 
-// kubeletNode makes a machine with a real kubelet and boots it.
-func (b *bed) kubeletNode(gracePeriod string) *machine {
+// kubeletNode makes a machine with a real kubelet, and with the image of the daemon that
+// the README has people make, and boots it.
+func (b *bed) kubeletNode(r runtime, ds daemonSet) *machine {
 	b.Helper()
 	img, err := host.Debian("trixie", kubeletPackages)
 	b.must(err)
 	kubelet, err := cluster.KubeletProgram()
-	b.must(err)
-	rebootd, err := cluster.Rebootd()
 	b.must(err)
 	pause, err := cluster.Pause()
 	b.must(err)
@@ -181,8 +180,8 @@ func (b *bed) kubeletNode(gracePeriod string) *machine {
 	forward, err := shared.Forward(filepath.Join(dir, "share/api"))
 	b.must(err)
 	b.Cleanup(func() { forward.Close() })
-	for image, program := range map[string]string{rebootdImage: rebootd, pauseImage: pause} {
-		name := strings.TrimSuffix(filepath.Base(image), ":test")
+	for image, program := range map[string]string{ds.image: ds.program, pauseImage: pause} {
+		name, _, _ := strings.Cut(filepath.Base(image), ":")
 		f, err := os.Create(filepath.Join(dir, "share", name+".tar"))
 		b.must(err)
 		b.must(host.Archive(f, image, program, name))
@@ -192,10 +191,18 @@ func (b *bed) kubeletNode(gracePeriod string) *machine {
 	for path, content := range kubeletFiles {
 		b.must(m.Write(path, content, 0o644))
 	}
+	if r.built {
+		containerd, err := host.Containerd()
+		b.must(err)
+		for _, program := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+			b.must(m.Copy(filepath.Join(containerd, program), "/usr/local/bin/"+program, 0o755))
+		}
+		b.must(m.Write("/etc/systemd/system/containerd.service.d/built.conf", "[Service]\nExecStart=\nExecStart=/usr/local/bin/containerd\n", 0o644))
+	}
 	kubeconfig, err := shared.NodeKubeconfig(name)
 	b.must(err)
 	b.must(m.Write("/etc/kubelet.kubeconfig", string(kubeconfig), 0o600))
-	b.must(m.Write("/etc/kubelet.yaml", kubeletConfig(gracePeriod), 0o644))
+	b.must(m.Write("/etc/kubelet.yaml", kubeletConfig(r.gracePeriod), 0o644))
 	b.must(m.Write("/usr/local/sbin/world", world(), 0o755))
 	b.must(os.MkdirAll(filepath.Join(m.Root, "etc/systemd/system/multi-user.target.wants"), 0o755))
 	b.must(os.Symlink("/etc/systemd/system/kubelet.service", filepath.Join(m.Root, "etc/systemd/system/multi-user.target.wants/kubelet.service")))
@@ -203,21 +210,34 @@ func (b *bed) kubeletNode(gracePeriod string) *machine {
 	return m
 }
 
-// The shipped image and manifests on a real kubelet: the sentinel is seen through the
-// mount, the host's logind reboots the machine, and everything is back, once; with the
-// kubelet's graceful shutdown, which ends our own pod first, and without.
+// The image and the manifests as the README has people make and apply them, on a real
+// kubelet: the sentinel is seen through the mount, the host's logind reboots the machine,
+// and everything is back, once. With the kubelet's graceful shutdown, which ends our own
+// pod first, and Debian's containerd, the sentinel is touched as the README says; without, and
+// with a containerd that can make mounts read-only throughout, by Debian's own hook and
+// nothing else.
 func TestPod(t *testing.T) {
 	t.Parallel()
-	for name, gracePeriod := range map[string]string{"graceful": "10s", "plain": ""} {
+	ds, err := deployOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, how := range map[string]struct {
+		runtime
+		request func(b *bed, m *machine)
+	}{
+		"graceful": {runtime{gracePeriod: "10s"}, (*bed).readmeTryIt},
+		"plain":    {runtime{built: true}, (*bed).installKernel},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, "trixie", 4*time.Minute)
-			b.deploy()
-			m := b.kubeletNode(gracePeriod)
+			b := newBed(t, "trixie", 6*time.Minute)
+			m := b.kubeletNode(how.runtime, ds)
 			b.node(m, "Ready", cluster.Ready)
 			pod := b.daemonPod(m)
+			b.confined(m, how.built)
 			b.workload(m)
-			b.shell(m, "touch /run/reboot-needed")
+			how.request(b, m)
 			b.rebooted(m, 1)
 			again := b.daemonPod(m)
 			t.Logf("the daemon's pod was %s and is %s, restarted %d times", pod.Name, again.Name, again.Status.ContainerStatuses[0].RestartCount)
@@ -226,6 +246,54 @@ func TestPod(t *testing.T) {
 				t.Errorf("the report: %s", n.Annotations["rebootd.dev/report"])
 			}
 		})
+	}
+}
+
+// installKernel has a kernel's package run Debian's own hooks, none of which is rebootd's.
+func (b *bed) installKernel(m *machine) {
+	b.Helper()
+	if out := b.shell(m, "ls /etc/kernel/postinst.d"); out != "unattended-upgrades" {
+		b.Fatalf("the hooks are %q", out)
+	}
+	b.shell(m, kernel)
+}
+
+// confined looks at the daemon's container from outside: what it could write of the host,
+// and where it can be reached.
+func (b *bed) confined(m *machine, recursive bool) {
+	b.Helper()
+	pid := b.exec(m, "pgrep", "-x", "rebootd")
+	below, writable := 0, []string{}
+	for line := range strings.Lines(b.shell(m, "cat /proc/"+pid+"/mountinfo")) {
+		f := strings.Fields(line) // proc_pid_mountinfo(5): the fifth is where, the sixth its own options
+		if !strings.HasPrefix(f[4], "/host") {
+			continue
+		}
+		if strings.HasPrefix(f[4], "/host/run/") {
+			below++
+		}
+		if !slices.Contains(strings.Split(f[5], ","), "ro") && (recursive || !strings.HasPrefix(f[4], "/host/run/")) {
+			writable = append(writable, f[4])
+		}
+	}
+	if below == 0 {
+		b.Error("nothing is mounted below /host/run: this shows nothing")
+	}
+	if len(writable) > 0 {
+		b.Errorf("the daemon's pod can write %q", writable)
+	}
+	if recursive {
+		if out := b.shell(m, "touch /proc/"+pid+"/root/host/run/lock/x 2>&1 || true"); !strings.Contains(out, "Read-only file system") {
+			b.Errorf("/host/run/lock can be written: %s", out)
+		}
+	}
+	// proc_net_tcp(5), of the machine's network: the second is the address, in the bytes'
+	// order of the machine, the fourth the state; 0A is to listen.
+	for line := range strings.Lines(b.shell(m, "cat /proc/"+pid+"/net/tcp /proc/"+pid+"/net/tcp6")) {
+		f := strings.Fields(line)
+		if address, port, _ := strings.Cut(f[1], ":"); port == "25B2" && f[3] == "0A" && address != "0A0200C0" {
+			b.Errorf("port 9650 is open at %s, not only at %s", address, nodeIP)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package real
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -95,70 +94,6 @@ func mostDown(ms []*machine) (most int) {
 		}
 	}
 	return most
-}
-
-// The package: what it installs works where nothing is configured, and removing it
-// leaves the machine as it was.
-func TestPackage(t *testing.T) {
-	t.Parallel()
-	onEvery(t, 2*time.Minute, func(b *bed) {
-		m := b.machine()
-		if out := b.exec(m, "rebootd", "version"); out == "" {
-			t.Error("rebootd has no version")
-		}
-		if out := b.shell(m, "stat -c %a /etc/rebootd; systemctl is-enabled rebootd"); out != "750\nenabled" {
-			t.Errorf("/etc/rebootd and the unit: %q", out)
-		}
-		b.exec(m, "systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/rebootd.service")
-		b.exec(m, "systemctl", "stop", "rebootd")
-		const plugin = "/usr/lib/kernel/install.d/95-rebootd.install "
-		if out := b.shell(m, plugin+"add $(uname -r) /x; "+plugin+"remove 99-test; ls /run/reboot-needed 2>&1 || true"); !strings.Contains(out, "No such file") {
-			t.Errorf("a kernel that runs, or is removed, asks for a reboot: %s", out)
-		}
-		if out := b.shell(m, plugin+"add 99-test /x; "+plugin+"add 99-test /x; cat /run/reboot-needed /run/reboot-needed.pkgs; rm /run/reboot-needed*"); out != "reboot\nkernel-99-test" {
-			t.Errorf("a kernel that was added says %q", out)
-		}
-		b.exec(m, "systemctl", "start", "rebootd")
-		out := b.shell(m, "apt-get install -y -q --reinstall /root/rebootd.deb 2>&1; systemctl is-active rebootd")
-		if !strings.HasSuffix(out, "active") {
-			t.Errorf("after it was installed again: %s", out)
-		}
-		b.shell(m, "mv /etc/rebootd/kubeconfig /root; systemctl restart rebootd")
-		if out := b.exec(m, "systemctl", "show", "rebootd", "-P", "ConditionResult"); out != "no" {
-			t.Errorf("without a kubeconfig the unit's condition is %q", out)
-		}
-		b.shell(m, "apt-get purge -y -q rebootd")
-		if out := b.shell(m, "ls /usr/bin/rebootd /etc/kernel/postinst.d/zz-rebootd 2>&1 || true; systemctl list-unit-files 'rebootd*' --no-legend || true"); strings.Count(out, "No such file") != 2 || strings.Contains(out, "rebootd.service") {
-			t.Errorf("after it was purged: %s", out)
-		}
-	})
-}
-
-// The RPM package, by rpm itself: installed, upgraded and removed.
-func TestRPM(t *testing.T) {
-	t.Parallel()
-	b := newBed(t, "trixie", 2*time.Minute)
-	m := b.machineWith("rpm")
-	b.exec(m, "apt-get", "purge", "-y", "-q", "rebootd")
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(deb), "rebootd-*.rpm"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("make packages made %q, %v", found, err)
-	}
-	b.must(m.Copy(found[0], "/root/rebootd.rpm", 0o644))
-	b.configure(m)
-	const state = "; systemctl is-enabled rebootd; systemctl is-active rebootd"
-	if out := b.shell(m, "rpm -i --nodeps /root/rebootd.rpm"+state); !strings.HasSuffix(out, "enabled\nactive") {
-		t.Errorf("installed: %s", out)
-	}
-	before := b.exec(m, "systemctl", "show", "-P", "MainPID", "rebootd")
-	if out := b.shell(m, "rpm -U --force --nodeps /root/rebootd.rpm"+state); !strings.HasSuffix(out, "enabled\nactive") || b.exec(m, "systemctl", "show", "-P", "MainPID", "rebootd") == before {
-		t.Errorf("upgraded: %s", out)
-	}
-	b.shell(m, "touch /run/reboot-needed")
-	b.rebooted(m, 1)
-	if out := b.shell(m, "rpm -e --nodeps rebootd; ls /usr/bin/rebootd 2>&1 || true"); !strings.Contains(out, "No such file") {
-		t.Errorf("removed: %s", out)
-	}
 }
 
 // The daemon tells systemd that it lives; one that hangs is replaced.

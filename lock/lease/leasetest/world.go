@@ -112,7 +112,7 @@ func (w *world) leases() map[string]coordinationv1.Lease {
 	w.did(err)
 	out := map[string]coordinationv1.Lease{}
 	for _, l := range all {
-		if _, slot := words.SlotIndex(w.Lock, l.Name); slot || l.Name == words.ZoneName(w.Lock) || l.Name == words.ControlPlaneName(w.Lock) {
+		if _, slot := words.SlotIndex(w.Lock, l.Name); slot || l.Name == words.PauseName(w.Lock) || l.Name == words.ZoneName(w.Lock) || l.Name == words.ControlPlaneName(w.Lock) {
 			out[l.Name] = l
 		}
 	}
@@ -187,15 +187,15 @@ func (w *world) ForgetZone() {
 	w.did(w.Cluster.Delete(w.ctx, words.ZoneName(w.Lock)))
 }
 
-// Pause implements locktest.World: it may be said on any Lease of the lock.
+// Pause implements locktest.World.
 func (w *world) Pause(why string) {
 	w.Helper()
 	if why != "" {
-		slot := words.SlotName(w.Lock, 0)
-		if _, ok := w.leases()[slot]; !ok {
-			w.did(w.Cluster.Create(w.ctx, slot))
+		name := words.PauseName(w.Lock)
+		if _, ok := w.leases()[name]; !ok {
+			w.did(w.Cluster.Create(w.ctx, name))
 		}
-		w.did(w.Cluster.Patch(w.ctx, slot, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, words.PausedAnnotation, why)))
+		w.did(w.Cluster.Patch(w.ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, words.PausedAnnotation, why)))
 		return
 	}
 	for name, l := range w.leases() {

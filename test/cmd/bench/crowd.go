@@ -43,7 +43,9 @@ const (
 type still struct{ since time.Time }
 
 func (s still) Boot() (reboot.Boot, error) { return reboot.Boot{ID: "crowd", Time: s.since}, nil }
-func (s still) Uptime() time.Duration      { return time.Since(s.since) }
+func (still) KexecLoaded() bool            { return false }
+
+func (s still) Uptime() time.Duration { return time.Since(s.since) }
 
 // crowd asks for the reboot of thousands of nodes within a second, while another
 // node has the only slot, and finds out what that costs the API server. The daemons
@@ -117,7 +119,7 @@ func crowd(ctx context.Context, c *cluster.Cluster, dir string) (string, error) 
 	fmt.Fprintf(os.Stderr, "%d sentinels …\n", crowdNodes)
 	began := time.Now()
 	for _, ch := range sentinels {
-		ch <- sentinel.State{Files: []sentinel.File{{Path: "/run/reboot-needed", ModTime: began}}}
+		ch <- touchedAt(began)
 	}
 	touched := time.Since(began)
 	if err := crowdWaits(ctx, c); err != nil {
@@ -217,8 +219,9 @@ func crowdDaemon(client *kube.Client, lockName, node string, sentinels <-chan se
 		},
 		Gates: daemon.OwnGates(), Stages: []daemon.Stage{daemon.Drain(drainer, 0, decide.Rollback)},
 		API: client, Lock: slots, Host: still{time.Now().Add(-time.Hour)}, Sentinels: sentinels,
-		Userspace: func(context.Context) (reboot.Userspace, error) { return reboot.Userspace{}, nil },
-		Spawn:     func(api.Level, func(string)) (daemon.Child, error) { return nil, errors.New("must not be called") },
+		CancelShutdown: func(context.Context) error { return nil },
+		Userspace:      func(context.Context) (reboot.Userspace, error) { return reboot.Userspace{}, nil },
+		Spawn:          func(api.Level, func(string)) (daemon.Child, error) { return nil, errors.New("must not be called") },
 		WatchShutdown: func(ctx context.Context, seen func(reboot.Shutdown, error)) {
 			seen(reboot.Shutdown{}, nil)
 			<-ctx.Done()

@@ -125,7 +125,7 @@ func handoffAmong(ctx context.Context, c *cluster.Cluster, kubeconfig string, n 
 	defer w.Stop()
 	touched := time.Now()
 	for i := range handoffNodes {
-		sentinels[fmt.Sprintf("handoff-%d", i)] <- sentinel.State{Files: []sentinel.File{{Path: "/run/reboot-needed", ModTime: touched}}}
+		sentinels[fmt.Sprintf("handoff-%d", i)] <- touchedAt(touched)
 	}
 	// One has the slot, and the others have come to the queue.
 	if err := pause(ctx, 2*time.Second); err != nil {
@@ -169,4 +169,9 @@ func handoffAmong(ctx context.Context, c *cluster.Cluster, kubeconfig string, n 
 		return row, fmt.Errorf("%s: more than %d requests for other Nodes a handoff", strings.TrimSpace(row), maxLooks)
 	}
 	return row, nil
+}
+
+// touchedAt is what a machine says whose sentinel was touched then.
+func touchedAt(t time.Time) sentinel.State {
+	return sentinel.State{Files: []sentinel.File{{SentinelFile: api.SentinelFile{Path: "/run/reboot-needed", Changed: t, Volatile: true}}}}
 }

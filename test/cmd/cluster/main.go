@@ -1,7 +1,8 @@
 // Command cluster runs a control plane with simulated nodes. With a command as its
 // arguments, it runs that, whose tests then share the control plane, and ends with its
-// exit status; without one, it prints how to reach the control plane and runs it until
-// it is interrupted.
+// exit status. Without one, each node is a simulated machine with a daemon; it prints
+// lines for a shell to evaluate (where kubectl and the control plane are) and what may be
+// tried, and runs until it is interrupted.
 package main
 
 import (
@@ -12,9 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
+	"time"
 
 	"rebootd.dev/test/cluster"
+	"rebootd.dev/test/machine"
 )
 
 func main() {
@@ -38,19 +42,54 @@ func run(nodes int, command []string) error {
 		return err
 	}
 	defer c.Stop()
-	for i := range nodes {
-		if err := c.AddNode(ctx, fmt.Sprintf("node-%d", i+1)); err != nil {
-			return err
-		}
-	}
 	if len(command) > 0 {
+		for i := range nodes {
+			if err := c.AddNode(ctx, nodeName(i)); err != nil {
+				return err
+			}
+		}
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		cmd.Env = append(os.Environ(), cluster.DirVariable+"="+c.Dir)
 		return cmd.Run()
 	}
-	fmt.Printf("KUBECONFIG=%s\n", c.Kubeconfig)
+	dir, err := os.MkdirTemp("", "rebootd-machines-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var machines []*machine.Machine
+	defer func() {
+		for _, m := range machines {
+			m.Stop()
+		}
+	}()
+	for i := range nodes {
+		home := filepath.Join(dir, nodeName(i))
+		if err := os.Mkdir(home, 0o755); err != nil {
+			return err
+		}
+		m, err := machine.New(ctx, machine.Options{Cluster: c, Name: nodeName(i), Dir: home, Boot: 2 * time.Second})
+		if err != nil {
+			return err
+		}
+		machines = append(machines, m)
+		if err := m.StartDaemon(); err != nil {
+			return err
+		}
+	}
+	kubectl, err := c.Kubectl()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("export KUBECONFIG=%s\nexport PATH=%s:\"$PATH\"     # kubectl\n", c.Kubeconfig, filepath.Dir(kubectl))
+	for _, m := range machines {
+		fmt.Printf("# a reboot of %s: touch %s; what it says: %s\n", m.Name, filepath.Join(m.Root, machine.Sentinel), m.LogFile())
+	}
+	fmt.Println("# Until Ctrl-C.")
 	<-ctx.Done()
 	return nil
 }
+
+func nodeName(i int) string { return fmt.Sprintf("node-%d", i+1) }

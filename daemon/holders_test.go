@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"rebootd.dev/daemon/api"
+	"rebootd.dev/lock"
+)
+
+// recordsAPI answers with Nodes that have these records.
+type recordsAPI struct {
+	NodeAPI
+	records map[string]string
+	err     error
+	asked   int
+}
+
+func (a *recordsAPI) GetNodeMetadata(_ context.Context, name string) (*metav1.PartialObjectMetadata, error) {
+	a.asked++
+	record, there := a.records[name]
+	switch {
+	case a.err != nil:
+		return nil, a.err
+	case !there:
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, name)
+	}
+	n := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}}}
+	if record != "" {
+		n.Annotations[api.OperationAnnotation] = record
+	}
+	return n, nil
+}
+
+// Whoever waits is told who holds each slot, how far that one has come since when and, if
+// it has halted, why.
+func TestWhatHoldersDo(t *testing.T) {
+	at := time.Date(2026, 5, 4, 1, 2, 3, 0, time.UTC)
+	record := `{"v":1,"id":"i","bootID":"b","since":"2026-05-04T01:02:03Z",`
+	a := &recordsAPI{records: map[string]string{
+		"drains": record + `"phase":"Draining"}`,
+		"halted": record + `"phase":"Halted","failure":{"reason":"Unhealthy","message":"not healthy within 15m0s: ` + strings.Repeat("x", 500) + `"}}`,
+		"newer":  `{"v":2}`,
+		"idle":   "",
+	}}
+	holder := func(slot int, node string) lock.Holder {
+		return lock.Holder{Slot: fmt.Sprintf("rebootd-%d", slot), Node: node, Since: at}
+	}
+	for node, want := range map[string]string{
+		"drains": "rebootd-0 is held by drains, Draining since 2026-05-04T01:02:03Z",
+		"halted": "rebootd-0 is held by halted, Halted since 2026-05-04T01:02:03Z (Unhealthy: not healthy within 15m0s: x",
+		"newer":  "rebootd-0 is held by newer, whose record cannot be read",
+		"idle":   "rebootd-0 is held by idle since 2026-05-04T01:02:03Z",
+		"gone":   "rebootd-0 is held by gone, which is not a Node of this cluster",
+
+		lock.NewerHolder: "rebootd-0 is held by a newer version of rebootd",
+	} {
+		h := holder(0, node)
+		if node == lock.NewerHolder {
+			h.Since = time.Time{} // as the lock has it
+		}
+		got := holderLook{a, []lock.Holder{h}}.run(t.Context(), nil)
+		if !strings.HasPrefix(got, want) || len(got) > len(want)+maxFailure || node != "halted" && got != want {
+			t.Errorf("%s: %q", node, got)
+		}
+	}
+	var many []lock.Holder
+	for i := range 6 {
+		many = append(many, holder(i, "idle"))
+	}
+	a.asked = 0
+	if got := (holderLook{a, many}).run(t.Context(), nil); !strings.HasSuffix(got, "; 3 more slots are held") || a.asked != maxNamed {
+		t.Errorf("of six, with %d requests: %q", a.asked, got)
+	}
+	a.err = errors.New("connection refused")
+	if got := (holderLook{a, many[:1]}).run(t.Context(), nil); got != "rebootd-0 is held by idle since 2026-05-04T01:02:03Z" {
+		t.Errorf("while the API server is away: %q", got)
+	}
+}
+
+// However often slots change hands, a node that waits for eight hours looks, and changes
+// what it tells people, some fifty times; and it tells soon who is waited for.
+func TestWaitingCostsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bg, settle := testBackground(t)
+		a := &recordsAPI{records: map[string]string{}}
+		w := &holderWatch{bg: bg, api: a, node: "n"}
+		began, changes, told, first := time.Now(), 0, "", time.Duration(0)
+		for time.Since(began) < 8*time.Hour {
+			w.holders = []lock.Holder{{Slot: "rebootd-0", Node: fmt.Sprintf("h%d", time.Since(began)/(5*time.Minute))}}
+			w.follow(time.Now(), true)
+			settle()
+			if w.text != told {
+				if changes++; first == 0 {
+					first = time.Since(began)
+				}
+				told = w.text
+			}
+			time.Sleep(heartbeat)
+		}
+		if a.asked > 60 || changes > 60 || changes < 10 || first > 30*time.Second {
+			t.Errorf("%d requests, %d changes, the first after %s", a.asked, changes, first)
+		}
+		if w.follow(time.Now(), false); w.text != "" {
+			t.Errorf("it waits no more, and says %q", w.text)
+		}
+	})
+}
