@@ -94,8 +94,10 @@ func TestAbortOfNothingAndWhatIsLeft(t *testing.T) {
 
 	b.must(m.Touch("x"))
 	b.phase(m, "Draining")
+	m.StopDaemon() // it would put the node back itself
 	b.must(m.Withdraw())
 	b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/operation":null}},"spec":{"unschedulable":null}}`)
+	b.must(m.StartDaemon())
 	b.node(m, "protected still, by nobody", func(n *corev1.Node) bool { return idle(n) && !clean(n) })
 	before := m.BootID()
 	b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.prefix).Delete(b.ctx, "web", metav1.DeleteOptions{}))
