@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +58,9 @@ func admin(ctx context.Context, script string, stand map[string]string, env ...s
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-xeo", "pipefail", "-c", script)
 	cmd.Dir = root()
-	cmd.Env = append(os.Environ(), append(env, "KUBECONFIG="+shared.Kubeconfig, "PATH="+bin+":"+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))...)
+	// A person does not type within a make, which tells the ones below it by the environment.
+	inherited := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS") })
+	cmd.Env = append(inherited, append(env, "KUBECONFIG="+shared.Kubeconfig, "PATH="+bin+":"+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("as the README says:\n%s%w\n%s", script, err, out)
