@@ -9,7 +9,7 @@ ARG TARGETOS
 ARG TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /rebootd ./cmd/rebootd
+    go build -trimpath -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$VERSION" -o /rebootd ./cmd/rebootd
 
 # One static binary and nothing else: no shell, no libraries. The API server's CA comes with the service account.
 FROM scratch

@@ -35,32 +35,53 @@ type settings struct {
 	onLimit   decide.TimeoutPolicy
 	pre, last []daemon.Stage // before the drain, and after it
 	dryRun    bool
-	change    func(*daemon.Config, *sim.Process) // has the last word
-	made      func(*daemon.Daemon)
+	lock      string // its name, "" for lockName
+	// wants is the name of the lock that a daemon is to be made for, by what stands on its
+	// Node; nil: lock, whatever stands there.
+	wants  func(daemon.Standing) string
+	change func(*daemon.Config, *sim.Process) // has the last word
+	made   func(*daemon.Daemon)
 }
 
 // start starts a real daemon on a machine.
 func start(t testing.TB, m *sim.Machine, s settings) *sim.Process {
 	t.Helper()
 	return m.Start(func(ctx context.Context, p *sim.Process) {
-		d, err := daemon.New(configOf(t, p, s))
-		if err != nil {
-			t.Error(err)
-			return
+		var before *daemon.Daemon
+		for ctx.Err() == nil {
+			c := configOf(t, p, s)
+			var now daemon.Standing
+			if c.Before = before; s.wants != nil {
+				c.Fits = func(stands daemon.Standing) bool {
+					now = stands
+					return s.wants(now) == c.Policy.Lock
+				}
+			}
+			d, err := daemon.New(c)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if s.made != nil {
+				s.made(d)
+			}
+			d.Run(ctx)
+			if before = d; s.wants != nil {
+				s.lock = s.wants(now)
+			}
 		}
-		if s.made != nil {
-			s.made(d)
-		}
-		d.Run(ctx)
 	})
 }
 
 // configOf is what a daemon on a simulated machine is made of.
 func configOf(t testing.TB, p *sim.Process, s settings) daemon.Config {
 	t.Helper()
+	if s.lock == "" {
+		s.lock = lockName
+	}
 	l, err := lease.New(lease.Config{
-		API: p.Client, Namespace: sim.Namespace, Name: lockName, Slots: max(1, s.slots), Node: p.Name, Duration: 15 * time.Minute,
-		AtWork: daemon.AtWork(p.Client, p.Name, lockName), DryRun: s.dryRun,
+		API: p.Client, Namespace: sim.Namespace, Name: s.lock, Slots: max(1, s.slots), Node: p.Name, Duration: 15 * time.Minute,
+		AtWork: daemon.AtWork(p.Client, p.Name, s.lock), DryRun: s.dryRun,
 	})
 	if err != nil {
 		t.Error(err)
@@ -79,7 +100,7 @@ func configOf(t testing.TB, p *sim.Process, s settings) daemon.Config {
 	stages = append(stages, s.last...)
 	c := daemon.Config{
 		NodeName: p.Name, Same: s.same,
-		Policy: decide.Policy{Lock: lockName, OrderWait: s.limit, RebootTimeout: rebootTimeout, HealthTimeout: healthTimeout},
+		Policy: decide.Policy{Lock: s.lock, OrderWait: s.limit, RebootTimeout: rebootTimeout, HealthTimeout: healthTimeout},
 		API:    p.Client, Lock: l, LeaseRequired: s.nodeLease == "required", Host: p, Sentinels: p.Sentinels(), Now: p.Now,
 		Gates: daemon.OwnGates(), Stages: stages,
 		WatchShutdown: p.WatchShutdown, CancelShutdown: p.CancelShutdown, Userspace: p.Userspace,

@@ -21,6 +21,8 @@ type childWorker struct {
 	bg    *background
 	clock clock
 	child decide.Child
+
+	running Child // the command that runs; nil: none
 }
 
 func newChildWorker(_ Config, bg *background, k clock) *childWorker {
@@ -42,10 +44,19 @@ func (w *childWorker) spawned(key string, c Child, err error) {
 		w.child = decide.Child{Key: key, State: decide.ChildFailed, Ended: w.clock.now(), Problem: err.Error()}
 		return
 	}
-	w.child = decide.Child{Key: key, State: decide.ChildRunning}
+	w.child, w.running = decide.Child{Key: key, State: decide.ChildRunning}, c
+	w.resume()
+}
+
+// resume waits for the command that runs, if there is one.
+func (w *childWorker) resume() {
+	if w.running == nil {
+		return
+	}
+	key := w.child.Key
 	// Until the steps end, which is later than the tasks: what became of the order is
 	// noted even when the daemon is told to stop.
-	startWithin(w.bg, w.bg.steps, childWaiter{c}.run, func(struct{}) {}, func(failure error, _ bool) { w.ended(key, failure) })
+	startWithin(w.bg, w.bg.steps, childWaiter{w.running}.run, func(struct{}) {}, func(failure error, _ bool) { w.ended(key, failure) })
 }
 
 // childWaiter waits for the reboot command, in the background.
@@ -61,6 +72,7 @@ func (w childWaiter) run(ctx context.Context, _ func(struct{})) error {
 }
 
 func (w *childWorker) ended(key string, failure error) {
+	w.running = nil
 	w.child = decide.Child{Key: key, State: decide.ChildSucceeded, Ended: w.clock.now()}
 	if failure != nil {
 		w.child.State, w.child.Problem = decide.ChildFailed, failure.Error()

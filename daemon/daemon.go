@@ -69,8 +69,8 @@ type Stage interface {
 	Undo(ctx context.Context) ([]api.HookOutcome, error)
 }
 
-// Config is what a daemon is made of. All fields but NodeLease, Checks, Rebooters, Same and Now
-// are needed.
+// Config is what a daemon is made of. All fields but NodeLease, Checks, Rebooters, Same, Now,
+// Fits, Before, ConfigRefused and Mark are needed.
 type Config struct {
 	NodeName string
 	Policy   decide.Policy // but its node and its stages
@@ -82,7 +82,9 @@ type Config struct {
 	LeaseRequired bool       // without a node lease nothing is done to the node
 	Host          Host
 	Sentinels     <-chan sentinel.State
-	Now           func() time.Time // the machine's clock, read once, at the start; nil: time.Now
+	// Now is the machine's clock; nil: time.Now. What is measured goes by what it says at
+	// the start, and what people name by the calendar by what it says at present.
+	Now func() time.Time
 
 	// Gates are asked in this order: of several that are closed, people are told of the
 	// first. The daemon's own ([OwnGates]) must be among them.
@@ -98,12 +100,28 @@ type Config struct {
 	CancelShutdown func(ctx context.Context) error
 	// Userspace tells what systemd knows of its own starts; package reboot implements it.
 	Userspace func(ctx context.Context) (reboot.Userspace, error)
+	// MinUptime is how soon after a verified reboot a sentinel that requests the next is said
+	// to have come back; less than [api.Soon] counts as that.
+	MinUptime time.Duration
 	// Checks are what a node must pass after a boot besides what its Node says, each
 	// within a time limit of its own. There may be none.
 	Checks []func(ctx context.Context) error
 	// Spawn starts the command for a level of reboot; its output goes to output, line by
 	// line.
 	Spawn func(level api.Level, output func(line string)) (Child, error)
+
+	// Fits says whether the daemon is made for what stands on its Node; nil: it always is.
+	// While it says no, Run ends as soon as another daemon can take this one's place. It is
+	// called at each turn of the loop, must answer at once, and say the same of the same.
+	Fits func(Standing) bool
+	// Before is the daemon whose place this one takes, in the same process; nil: none.
+	Before *Daemon
+	// ConfigRefused tells why the configuration file as it stands is not obeyed; "": it is.
+	// May be nil.
+	ConfigRefused func() string
+	// Mark is the value of the annotation that says which daemon runs here; "": it is not
+	// written.
+	Mark string
 
 	// Rebooters are sentences about other programs that are configured to reboot the
 	// machine, for people. There may be none.
@@ -130,6 +148,8 @@ type Daemon struct {
 	policy   decide.Policy
 	instance string
 	clock    clock
+	made     time.Time
+	clockSet time.Duration // since the start
 	inbox    chan func()
 	ready    chan struct{}
 	isReady  bool
@@ -155,6 +175,7 @@ type Daemon struct {
 	steps   stepper
 	publish publisher
 	voice   voice
+	wrong   wrongQueue
 }
 
 // New makes a daemon. It does nothing until Run.
@@ -171,7 +192,15 @@ func New(c Config) (*Daemon, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	d := &Daemon{cfg: c, instance: newInstance(), clock: newClock(c.Now), inbox: make(chan func(), 16), ready: make(chan struct{}), next: decide.Next}
+	d := &Daemon{cfg: c, instance: newInstance(), clock: newClock(c.Now), made: time.Now(), inbox: make(chan func(), 16), ready: make(chan struct{}), next: decide.Next}
+	before := c.Before
+	d.cfg.Before = nil // and whose place that one has taken
+	if before != nil && (c.DryRun || before.cfg.DryRun) {
+		before = nil // what was done in its mind has not happened
+	}
+	if before != nil {
+		d.instance, d.clock, d.clockSet = before.instance, before.clock, before.clockSet
+	}
 	d.bg.inbox = d.inbox
 	d.events = newEvents(c.API, c.NodeName, c.Log)
 	d.reach = &reach{log: c.Log, metrics: c.Metrics}
@@ -184,7 +213,7 @@ func New(c Config) (*Daemon, error) {
 	d.child = newChildWorker(c, d.bgp(), d.clock)
 	d.notices = newNoticeWorker(c, func() *nodeView { return d.node.view }, d.events)
 	var err error
-	if d.gates, err = newGateWorkers(c.Gates, d.bgp(), d.ownGates()); err != nil {
+	if d.gates, err = newGateWorkers(c.Gates, d.bgp(), d.ownGates(), d.gateView, d.trialPatch, d.noteOnce); err != nil {
 		return nil, fmt.Errorf("make a daemon: %w", err)
 	}
 	if d.stages, err = newStageWorkers(c, d.bgp(), d.clock); err != nil {
@@ -197,6 +226,9 @@ func New(c Config) (*Daemon, error) {
 		d.policy.RebootTimeout = forever // the machine will not go down
 	}
 	// Facts of the gates rest on those of the others.
+	if before != nil {
+		d.follows(before)
+	}
 	d.workers = []worker{d.host, d.node, d.shutdown, d.checks, d.slot, d.lease, d.stages, d.child, d.notices, d.gates}
 	return d, nil
 }

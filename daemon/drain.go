@@ -121,6 +121,11 @@ func (w *drainWorker) ended(r drainResult, cancelled bool) {
 	}
 }
 
+// follows takes over how long the drain has run, and what people were told of it.
+func (w *drainWorker) follows(before *drainWorker) {
+	w.key, w.ran, w.tried, w.shown = before.key, before.hasRun(), before.hasTried(), before.shown
+}
+
 // hasRun is for how long the drain has run, by its own clock.
 func (w *drainWorker) hasRun() time.Duration {
 	if w.task == nil || w.progress.ClockStart.IsZero() {

@@ -17,6 +17,7 @@ import (
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/backoff"
 	"rebootd.dev/daemon/printable"
+	"rebootd.dev/daemon/reply"
 )
 
 const (
@@ -170,7 +171,7 @@ func (e *events) run(ctx context.Context) {
 			e.drop(ev)
 		case ctx.Err() != nil:
 			return
-		case pauses.Failed() >= eventTries || !unreachable(err):
+		case pauses.Failed() >= eventTries || !reply.Unreachable(err):
 			e.log.Warn().Err(err).Str("reason", ev.Reason).Msg("an Event on the Node could not be recorded; leaving it out")
 			pauses.Reset()
 			e.drop(ev)

@@ -45,6 +45,7 @@ func (f *fleet) regretsMove(t *truth, was written) {
 	undoes := was.Undo == nil && t.record.Undo != nil
 	if f.faults && (begins || undoes) {
 		i := slices.IndexFunc(f.nodes, func(n *fleetNode) bool { return &n.truth == t })
+		f.closes(f.nodes[i])
 		f.regret(f.nodes[i])
 	}
 }
@@ -95,12 +96,16 @@ func (j *judge) aborts(t *truth, was written, before, after *corev1.Node, by str
 	// The write that ends a verification is one of a Node that has not changed since.
 	sees := had && (was.Phase == "Verifying" || was.Phase == "Halted")
 	booted := was.ID != "" && t.boot != was.BootID
+	withdrawn := was.Undo != nil && was.Undo.Reason == "Cancelled" // and asked for anew since
+	// People may have thought better of it when it was on record already, which is too late.
+	tooLate := ends && was.Undo != nil && was.Undo.Reason == "Aborted"
 	switch {
-	case own && had && !there && t.record.ID == "":
-		j.abortEnds(t, booted)
+	case own && (had && !there && t.record.ID == "" || tooLate):
+		// Who has thought better of it is right either way where what was served cannot be noted.
+		j.abortEnds(t, booted || !had && time.Since(t.refusedAt) < refusal)
 	case own && had && !there && !(booted && t.record.Phase == "Verifying" && was.Phase != "Verifying"):
 		j.violated(t.name, "the abort is forgotten, and the operation goes on")
-	case own && ends && !obeys && !booted && t.requests > max(t.served, t.abort.maybe) && t.abort.wanted.isFor(knownSlow):
+	case own && ends && !obeys && !booted && !withdrawn && t.requests > max(t.served, t.abort.maybe) && t.abort.wanted.isFor(knownSlow):
 		j.violated(t.name, "given up, and nobody aborts it")
 	case own && there && t.record.Phase != was.Phase && !returns && was.Undo == nil && (sees || j.knows(t, t.abort.asked)) && time.Since(t.refusedAt) > refusal:
 		j.violated(t.name, "%q follows %q, although it is aborted", t.record.Phase, was.Phase)

@@ -158,7 +158,7 @@ func (f *fleet) goDown(n *fleetNode, ordered bool) {
 func (f *fleet) bootsUp(n *fleetNode) {
 	n.m.Boots()
 	if f.faults && f.chance(6) {
-		n.m.SetClock(time.Unix(30, 0)) // no battery
+		f.setClock(n, time.Unix(30, 0)) // no battery
 	}
 	if f.faults {
 		if f.chance(3) {
@@ -193,6 +193,7 @@ func (f *fleet) outside(n *fleetNode) {
 	f.kubelet(n)
 	f.process(n)
 	f.operators(n)
+	f.gateEvents(n)
 	if !f.faults {
 		f.mends(n)
 		return
@@ -431,7 +432,7 @@ func (f *fleet) event(n *fleetNode) {
 			f.abort(n)
 		}
 	case 28, 29:
-		n.m.SetClock(n.m.Now().Add(f.upTo(4*24*time.Hour) - 2*24*time.Hour))
+		f.setClock(n, n.m.Now().Add(f.upTo(4*24*time.Hour)-2*24*time.Hour))
 	}
 }
 
@@ -511,6 +512,13 @@ func (f *fleet) mischief(n *fleetNode) {
 		note("the node is held")
 		n.m.Annotate(api.HoldAnnotation, "debugging")
 	}
+}
+
+func (f *fleet) setClock(n *fleetNode, to time.Time) {
+	f.mu.Lock()
+	n.setAt = time.Now()
+	f.mu.Unlock()
+	n.m.SetClock(to)
 }
 
 // stop tells a daemon to stop, as a rollout of it does.

@@ -3,9 +3,11 @@ package daemon_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -25,6 +27,7 @@ func plantedFaults() map[string]fault {
 	for name, next := range abortFaults {
 		out[name] = fault{next: next}
 	}
+	maps.Copy(out, gateFaults)
 	for name, parts := range partFaults {
 		out[name] = fault{parts: parts}
 	}
@@ -230,10 +233,19 @@ var partFaults = map[string]func(*daemon.Config){
 	},
 }
 
-// noFence takes the slot to be ours still.
+// noFence takes the slot to be ours still, and its time for that: it has become another's
+// meanwhile more often.
 type noFence struct{ lock.Locker }
 
-func (noFence) Fence(context.Context) error { return nil }
+func (noFence) Fence(ctx context.Context) error {
+	t := time.NewTimer(fenced + time.Second)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
 
 // deaf keeps a slot that is gone, and takes it to be ours.
 type deaf struct{ lock.Locker }

@@ -48,6 +48,9 @@ type judge struct {
 	zones    bool
 	onLimit  decide.TimeoutPolicy
 	onMove   func(t *truth, was written)
+	gates    fleetGates
+	alerts   since     // an alert fires
+	quiet    since     // none does
 	robbed   bool      // somebody has taken a slot away: nodes without one are at work
 	pausedAt time.Time // zero: not paused
 }
@@ -94,6 +97,7 @@ type truth struct {
 
 	drain attempt
 	hooks hooks
+	gateTruth
 
 	second  time.Time
 	sent    int // requests in it
@@ -146,6 +150,9 @@ type written struct {
 	Phase     string `json:"phase"`
 	BootID    string `json:"bootID"`
 	Annotated bool   `json:"annotated"`
+
+	Deadline  time.Time `json:"deadline"`
+	Deferrals int       `json:"deferrals"`
 	Order     *struct {
 		At  time.Time `json:"at"`
 		Try int       `json:"try"`
@@ -262,6 +269,7 @@ func (j *judge) changed(before, after *corev1.Node, by string) {
 		}
 	}
 	t.rebooted = after.Status.NodeInfo.BootID
+	t.approvals(after)
 	t.judgeHealth()
 	j.cordon(t, was, before, after, by)
 	j.aborts(t, was, before, after, by)
@@ -310,6 +318,8 @@ func (j *judge) uncordons(t *truth, was written, before *corev1.Node) {
 		j.violated(t.name, "uncordoned though it is not Ready")
 	case j.knows(t, t.taken):
 		j.violated(t.name, "uncordoned while others are at work on it")
+	case j.gates.ailment && t.ailing.isFor(heard):
+		j.violated(t.name, "uncordoned though a gate that binds before that is closed")
 	case j.leases && t.foreign.isFor(75*time.Second):
 		j.violated(t.name, "uncordoned while another operator has its node lease")
 	}
@@ -345,6 +355,7 @@ func (j *judge) moved(t *truth, was written) {
 		}
 		if was.Phase == "Queued" {
 			j.neighbours(t)
+			j.cordonsBehindGates(t)
 		}
 	case "Halted":
 		j.halts(t)
@@ -353,6 +364,7 @@ func (j *judge) moved(t *truth, was written) {
 			j.violated(t.name, "put back, and its hooks are not undone")
 		}
 	}
+	j.defers(t, was)
 	j.count(t)
 }
 
@@ -381,7 +393,7 @@ func (j *judge) halts(t *truth) {
 
 // judgeHealth is called whenever something has changed that counts for that.
 func (t *truth) judgeHealth() {
-	t.healthy.set(!t.unready.is() && !t.taken.is() && t.rebooted == t.boot && !t.foreign.is())
+	t.healthy.set(!t.ailing.is() && !t.unready.is() && !t.taken.is() && t.rebooted == t.boot && !t.foreign.is())
 }
 
 // count counts those that are disturbed.
@@ -415,6 +427,7 @@ func (j *judge) checkAll(all bool) {
 	defer j.mu.Unlock()
 	for name, t := range j.byName {
 		t.slotless.set(!holders[name])
+		j.keepsOn(t, holders[name])
 		if t.runs.isFor(late) && time.Since(t.refusedAt) > refusal {
 			j.overdue(t)
 		}
@@ -451,12 +464,13 @@ func (j *judge) unrestOf(t *truth) string {
 }
 
 // starts notes that a daemon starts.
-func (j *judge) starts(t *truth, reaches, slow bool) {
+func (j *judge) starts(t *truth, reaches, slow bool, skew time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	t.runs, t.slow = since{}, slow
 	t.runs.set(reaches)
 	t.killedAt = time.Time{}
+	t.setAt, t.skew = time.Now(), skew
 }
 
 // hurries judges how often a daemon asks the API server.
@@ -492,6 +506,7 @@ func (j *judge) spawned(t *truth, c *sim.Command) {
 	holds := j.holds(t.name)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.ordersBehindGates(t)
 	switch r := t.record; {
 	case r.Phase != "Rebooting" || r.Order == nil || r.BootID != t.boot:
 		j.violated(t.name, "the reboot command was started for an order that is not on record")

@@ -45,6 +45,7 @@ type fleet struct {
 	ticks   int
 	urgent  chan *fleetNode
 	regrets chan *fleetNode
+	closing chan *fleetNode
 
 	dice sync.Mutex
 	rng  *rand.Rand
@@ -56,6 +57,9 @@ type fault struct {
 	next decision
 	// parts changes what the daemon is made of.
 	parts func(c *daemon.Config)
+	// gates chooses the gates that the fault is about: they are there, and close whenever that
+	// matters.
+	gates func(g *fleetGates)
 }
 
 // fleetNode is one machine of a fleet, in the driver's hands. What others touch is in its
@@ -92,7 +96,7 @@ const (
 
 func newFleet(t *testing.T, seed uint64, plant fault) *fleet {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	f := &fleet{t: t, seed: seed, w: sim.NewWorld(), plant: plant, rng: rng, faults: true, urgent: make(chan *fleetNode, 1), regrets: make(chan *fleetNode, 1)}
+	f := &fleet{t: t, seed: seed, w: sim.NewWorld(), plant: plant, rng: rng, faults: true, urgent: make(chan *fleetNode, 1), regrets: make(chan *fleetNode, 1), closing: make(chan *fleetNode, 1)}
 	n := 3 + rng.IntN(3)
 	if rng.IntN(25) == 0 {
 		n = 3 + rng.IntN(20)
@@ -118,6 +122,12 @@ func newFleet(t *testing.T, seed uint64, plant fault) *fleet {
 		c.Policy.RebootTimeout, c.Policy.HealthTimeout, c.Policy.Settle = fleetReboot, fleetHealth, settle
 		c.Log = zerolog.Nop()
 	}
+	f.gates = newFleetGates(seed)
+	if plant.gates != nil {
+		f.gates.deadline = 0
+		plant.gates(&f.gates)
+	}
+	f.quiet.set(true)
 	f.begin(f.w)
 	f.onMove = f.regretsMove
 	for i := range n {
@@ -129,8 +139,14 @@ func newFleet(t *testing.T, seed uint64, plant fault) *fleet {
 func (f *fleet) newNode(name string, i int) *fleetNode {
 	n := &fleetNode{slots: 1 + f.rng.IntN(f.slots), ready: true}
 	n.zone, n.controlPlane = strconv.Itoa(f.rng.IntN(3)), i < 3 && f.seed%2 == 0
+	if f.seed%6 == 0 { // at first: daemons end and start between the command and the boot
+		n.broken = delays
+	}
 	f.add(name, &n.truth)
+	n.unapproved.set(true)
+	n.window, n.setAt = f.gates.window, time.Now()
 	n.m = f.w.AddMachine(name)
+	n.clock = n.m.Now
 	n.reported = n.m.BootID()
 	n.m.Edit(func(node *corev1.Node) {
 		node.Labels = map[string]string{fleetZone: n.zone}
@@ -169,7 +185,7 @@ func (f *fleet) start(n *fleetNode) {
 	s := f.cfg
 	s.slots = n.slots
 	reaches := f.apiUp(n)
-	f.starts(&n.truth, reaches, slow)
+	f.starts(&n.truth, reaches, slow, skew)
 	n.p = n.m.Start(func(ctx context.Context, p *sim.Process) {
 		p.Link.Meet(func(r sim.Request) sim.Fate { return f.fate(n, p, r) })
 		if slow {
@@ -180,6 +196,7 @@ func (f *fleet) start(n *fleetNode) {
 		}
 		c := configOf(f.t, p, s)
 		f.stages(&c, n, p)
+		f.gatesOf(&c, n)
 		cancel := c.CancelShutdown
 		c.CancelShutdown = func(ctx context.Context) error {
 			err := cancel(ctx)
@@ -267,6 +284,9 @@ func (f *fleet) tick(d time.Duration) {
 		case n := <-f.urgent:
 			time.Sleep(f.upTo(time.Second))
 			f.mischief(n)
+		case n := <-f.closing:
+			time.Sleep(f.upTo(time.Second))
+			f.gateMischief(n)
 		case n := <-f.regrets:
 			time.Sleep(f.upTo(time.Second))
 			f.abort(n)

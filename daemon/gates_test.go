@@ -20,7 +20,11 @@ func (scriptedGate) Kind() gate.Kind {
 	return gate.Kind{Name: "scripted", Reason: api.ReasonBlocked, Binds: gate.BeforeQueue}
 }
 
-func (g scriptedGate) Run(ctx context.Context, say func(gate.Verdict)) { g.run(ctx, say) }
+func (g scriptedGate) Run(ctx context.Context, _ gate.View, say func(gate.Verdict)) { g.run(ctx, say) }
+
+func askerWorker(bg *background, g gate.Asker) *gateWorker {
+	return &gateWorker{bg: bg, asker: g, kind: g.Kind(), view: func() gate.View { return gate.View{} }, trial: func() []byte { return nil }}
+}
 
 // A gate ends by itself in the moment in which it is not asked any more, and is asked again
 // at once: it is run again, and what it said before does not count.
@@ -41,7 +45,7 @@ func TestGateThatEndsAsItIsDropped(t *testing.T) {
 					}
 				}}
 				bg, settle := testBackground(t)
-				w := &gateWorker{bg: bg, gate: g, kind: g.Kind()}
+				w := askerWorker(bg, g)
 				asked := decided{obeyed: true, step: decide.Step{Asks: gate.BeforeQueue}}
 				w.follow(asked)
 				synctest.Wait() // what it has to say is on its way

@@ -19,7 +19,7 @@ func (*tellingGate) Kind() gate.Kind {
 	return gate.Kind{Name: "telling", Reason: api.ReasonBlocked, Binds: gate.WithSlot}
 }
 
-func (g *tellingGate) Run(ctx context.Context, say func(gate.Verdict)) {
+func (g *tellingGate) Run(ctx context.Context, _ gate.View, say func(gate.Verdict)) {
 	g.asked++
 	for {
 		select {
@@ -37,7 +37,7 @@ func TestVerdictIsForgottenWithTheSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bg, settle := testBackground(t)
 		g := &tellingGate{says: make(chan gate.Verdict)}
-		w := &gateWorker{bg: bg, gate: g, kind: g.Kind()}
+		w := askerWorker(bg, g)
 		at := func(asks gate.Points) {
 			s := decided{record: &api.Record{ID: "op", Phase: api.PhaseQueued}, obeyed: true, node: &nodeView{}}
 			s.step.Asks = asks

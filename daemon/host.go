@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -101,27 +102,32 @@ func (w *hostWorker) facts(f *decide.Facts) {
 
 // request is what asks for a reboot, with what the Node says if it has been read.
 func (w *hostWorker) request(n *nodeWorker) decide.Request {
-	annotation := ""
+	annotation, deadline := "", time.Time{}
 	if n.view != nil {
-		annotation = n.view.request
+		annotation, deadline = n.view.request, n.view.deadline
 	}
 	q := decide.RequestOf(w.sentinels, w.boot, annotation, n.record, n.served)
+	q.DeadlineByPeople = deadline
 	q.Problems = slices.Concat(w.problems, q.Problems)
 	if n.view != nil { // before that nothing is known of what was served
-		w.tell(q.Problems)
+		w.tell(q.Problems, q.Invalid)
 	}
 	return q
 }
 
 // tell tells once, in the log, what is wrong with sentinels.
-func (w *hostWorker) tell(problems []string) {
-	for _, p := range problems {
-		if !slices.Contains(w.told, p) {
-			w.log.Warn().Str("problem", p).Msg("a sentinel requests nothing, or cannot be watched or read properly")
+func (w *hostWorker) tell(problems, invalid []string) {
+	once := func(all []string, message string) {
+		for _, p := range all {
+			if !slices.Contains(w.told, p) {
+				w.log.Warn().Str("problem", p).Msg(message)
+			}
 		}
 	}
-	w.told = problems
-	w.metrics.problems.Set(float64(len(problems)))
+	once(problems, "a sentinel requests nothing, or cannot be watched or read properly")
+	once(invalid, "a sentinel says something that is ignored")
+	w.told = slices.Concat(problems, invalid)
+	w.metrics.problems.Set(float64(len(w.told)))
 }
 
 // seeUserspace takes in what systemd has said, or why it could not be asked.

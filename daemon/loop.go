@@ -21,8 +21,9 @@ const (
 	stopLimit = 3 * time.Second
 )
 
-// Run works until ctx ends, and then stops within stopLimit, undoing nothing.
-// Whatever happens before, it does not return.
+// Run works until ctx ends, and then stops within stopLimit, undoing nothing, or until
+// another daemon is to take its place (Config.Fits). Whatever happens before, it does not
+// return.
 func (d *Daemon) Run(ctx context.Context) {
 	// What runs in the background ends with tasks; steps that have begun may
 	// finish, up to stopLimit.
@@ -33,13 +34,23 @@ func (d *Daemon) Run(ctx context.Context) {
 	stopSteps := context.AfterFunc(ctx, func() { time.AfterFunc(stopLimit, cancelSteps) })
 	defer stopSteps()
 
-	d.bg.wg, d.bg.tasks, d.bg.steps = &wg, ctx, steps
+	tasks, cancelTasks := context.WithCancel(ctx)
+	defer cancelTasks()
+
+	d.bg.wg, d.bg.tasks, d.bg.steps = &wg, tasks, steps
+	d.child.resume()
 	d.node.watch()
 	d.host.begin()
-	wg.Go(func() { d.events.run(ctx) })
+	wg.Go(func() { d.events.run(tasks) })
 	if !d.cfg.DryRun {
 		probe := policyProbe{api: d.cfg.API, node: d.cfg.NodeName, log: d.cfg.Log, metrics: d.cfg.Metrics}
-		wg.Go(func() { probe.run(ctx) })
+		wg.Go(func() {
+			select {
+			case <-d.ready: // another daemon may be the one for this Node
+				probe.run(tasks)
+			case <-tasks.Done():
+			}
+		})
 	}
 
 	timer := time.NewTimer(0)
@@ -56,6 +67,9 @@ func (d *Daemon) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		d.drainInbox()
+		if d.leaves() {
+			return
+		}
 		wake := d.turn()
 		d.cfg.Alive()
 		timer.Reset(min(heartbeat, max(minTurn, wake.Sub(d.clock.now()))))
@@ -169,7 +183,8 @@ func (d *Daemon) decide(now time.Time) decided {
 
 // facts puts together what is known.
 func (d *Daemon) facts(now time.Time) decide.Facts {
-	f := decide.Facts{Now: now, Instance: d.instance, Running: d.clock.running(), Refused: d.steps.refused}
+	d.clockSet = d.clock.set(d.clockSet)
+	f := decide.Facts{Now: now, ClockSet: d.clockSet, Instance: d.instance, Running: d.clock.running(), Refused: d.steps.refused}
 	for _, w := range d.workers {
 		w.facts(&f)
 	}

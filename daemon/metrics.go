@@ -22,9 +22,13 @@ type Metrics struct {
 	api        prometheus.Gauge
 	enforced   *prometheus.GaugeVec
 	gates      series
+	opens      series
+	window     prometheus.Gauge
 	dryRun     prometheus.Gauge
 	problems   prometheus.Gauge
+	deadline   prometheus.Gauge
 	rebooters  prometheus.Gauge
+	refused    prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, version string) *Metrics {
@@ -43,8 +47,12 @@ func newMetrics(r prometheus.Registerer, version string) *Metrics {
 		enforced:   prometheus.NewGaugeVec(opts("policy_enforced", "1 if the admission policy keeps this daemon to its own node, 0 if it does not; absent while that is unknown."), []string{"policy"}),
 		dryRun:     prometheus.NewGauge(opts("dry_run", "1 if the daemon was started with `--dry-run`: it changes nothing, and the metrics say what is on the Node, not what it would have done.")),
 		gates:      series{GaugeVec: prometheus.NewGaugeVec(opts("gate_closed", "1 while a gate is closed, 0 while it is open; absent while the gate is not asked, as on an idle node."), []string{"gate"})},
+		deadline:   prometheus.NewGauge(opts("deadline_timestamp_seconds", "By when the reboot is to begin, as a Unix time: from then on soft gates are not waited for; 0 when there is no deadline, or the node has been cordoned for the reboot.")),
+		window:     prometheus.NewGauge(opts("window_next_timestamp_seconds", "When maintenance windows and freezes let a reboot of this node begin next, as a Unix time; 0 while they do, and where none opens within 400 days. On an idle node, too.")),
+		opens:      series{GaugeVec: prometheus.NewGaugeVec(opts("gate_opens_timestamp_seconds", "When a gate that is closed will open by itself, as a Unix time; absent while it is open or not asked, and where that is not known."), []string{"gate"})},
 		rebooters:  prometheus.NewGauge(opts("other_rebooters", "How many signs there are of other programs that reboot this machine by themselves, past the lock and the drain; the log, an Event and the condition of the idle node say which.")),
-		problems:   prometheus.NewGauge(opts("sentinel_problems", "How many sentinels request nothing although they are there, or cannot be watched or read; the log and the Node's condition say why.")),
+		refused:    prometheus.NewGauge(opts("config_refused", "1 while the configuration file, which has changed, cannot be used as it is: the settings from before stay in force, and no reboot begins. The log, an Event and the condition say why.")),
+		problems:   prometheus.NewGauge(opts("sentinel_problems", "How many sentinels request nothing although they are there, say something that is ignored, or cannot be watched or read; the log and the Node's condition say why.")),
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "rebootd", Name: "evictions_total", Help: "Evictions requested, by the code of the answer; those of a dry run do not count.",
 		}, []string{"code"}),
@@ -56,7 +64,7 @@ func newMetrics(r prometheus.Registerer, version string) *Metrics {
 		Namespace: "rebootd", Name: "build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	r.MustRegister(m.required, m.phase, m.phaseSince, m.slotHeld, m.drainStart, m.drainPods, m.blocked, m.api, m.enforced, m.gates.GaugeVec, m.problems, m.rebooters,
+	r.MustRegister(m.required, m.phase, m.phaseSince, m.slotHeld, m.drainStart, m.drainPods, m.blocked, m.api, m.enforced, m.gates.GaugeVec, m.opens.GaugeVec, m.window, m.problems, m.rebooters, m.refused, m.deadline,
 		m.evictions, m.unreadable, m.holders.GaugeVec, m.dryRun, m.past, info)
 	for _, p := range phaseLabels() {
 		m.phase.WithLabelValues(p)
@@ -85,6 +93,9 @@ func phaseLabels() []string {
 
 // Eviction counts one answer to an eviction.
 func (m *Metrics) Eviction(code string) { m.evictions.WithLabelValues(code).Inc() }
+
+// ConfigRefused notes whether the configuration file as it stands is refused.
+func (m *Metrics) ConfigRefused(refused bool) { m.refused.Set(number(refused)) }
 
 func (m *Metrics) apiUp(up bool) { m.api.Set(number(up)) }
 

@@ -12,6 +12,7 @@ import (
 	"rebootd.dev/daemon/backoff"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/gate"
+	"rebootd.dev/daemon/reply"
 	"rebootd.dev/lock"
 	"rebootd.dev/lock/nodelease"
 )
@@ -148,7 +149,7 @@ func (w *leaseWorker) forget(uid types.UID) {
 }
 
 func (w *leaseWorker) failed(err error) {
-	if unreachable(err) {
+	if reply.Unreachable(err) {
 		w.reach.see(err)
 		return
 	}
@@ -225,7 +226,7 @@ func (w *leaseWorker) freeVerdict() gate.Verdict {
 	switch {
 	case w.leases == nil:
 	case w.state == decide.ClaimAnothers:
-		return gate.Verdict{State: gate.Closed, Why: w.note, Until: w.at.Add(leasePause)}
+		return gate.Verdict{State: gate.Closed, Why: w.note, Again: w.at.Add(leasePause)}
 	case w.state == decide.ClaimUnknown || w.state == decide.ClaimLost:
 		return gate.Verdict{} // it is looked up
 	}

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/decide"
+	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/others"
 	"rebootd.dev/daemon/printable"
 )
@@ -34,13 +36,16 @@ type nodeView struct {
 	held            bool
 	hold            string
 	request         string
+	deadline        time.Time // that people have set; zero: none, or none that is valid
 	served          string
+	mark            string
 	notices         []notice
 	condition       *corev1.NodeCondition
 	labels          map[string]string
 	protections     map[string]string // those that it has, with their values
 	ourProtections  map[string]bool   // those of them that rebootd has set, by the API server's account
 	lifecycle       map[corev1.NodeConditionType]corev1.NodeCondition
+	gates           gate.Node
 }
 
 // maxQuote bounds what is quoted of the words of others on the Node, in bytes.
@@ -80,9 +85,11 @@ func viewOf(n *corev1.Node) *nodeView {
 		report:          n.Annotations[api.ReportAnnotation],
 		request:         n.Annotations[api.RequestAnnotation],
 		served:          n.Annotations[api.ServedAnnotation],
+		mark:            n.Annotations[api.DaemonAnnotation],
 		readyMessage:    "the kubelet has not said so yet",
 	}
-	v.notices = noticesOf(n)
+	v.notices, v.gates = noticesOf(n), gateNodeOf(n)
+	v.deadline, _ = decide.ParseDeadline(n.Annotations[api.DeadlineAnnotation]) // see noticesOf
 	v.cordonForeign = v.unschedulable && foreignCordon(n.ManagedFields)
 	v.cordonOurs = v.unschedulable && !v.cordonForeign && setByUs(n.ManagedFields, "unschedulable")
 	for _, k := range protections {
@@ -120,11 +127,16 @@ func viewOf(n *corev1.Node) *nodeView {
 // for a field.
 func setByUs(fields []metav1.ManagedFieldsEntry, name string) bool {
 	for _, e := range fields {
-		if e.FieldsV1 != nil && e.Manager == api.FieldManager && strings.Contains(e.FieldsV1.GetRawString(), `"f:`+name+`"`) {
+		if e.Manager == api.FieldManager && owns(e, name) {
 			return true
 		}
 	}
 	return false
+}
+
+// owns says whether an entry of the API server's account names a field.
+func owns(e metav1.ManagedFieldsEntry, name string) bool {
+	return e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"f:`+name+`"`)
 }
 
 // foreignCordon says whether the API server's account of who has set which field

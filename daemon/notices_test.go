@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 
 	"rebootd.dev/daemon"
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/sim"
+	"rebootd.dev/daemon/windows"
 )
 
 // noticed are the Events of a reason, and the lines of the log that have their words.
@@ -128,6 +130,35 @@ func TestOtherRebooters(t *testing.T) {
 			if v := f.GetMetric()[0].GetGauge().GetValue(); f.GetName() == "rebootd_other_rebooters" && v != 2 {
 				t.Errorf("%s is %v", f.GetName(), v)
 			}
+		}
+	})
+}
+
+// Windows that cannot be read are told when they are set, not in the night for which they
+// were meant.
+func TestWindowsThatCannotBeReadAreTold(t *testing.T) {
+	simulate(t, func(t *testing.T, w *sim.World) {
+		m := w.AddMachine("a")
+		p := start(t, m, withWindows(windows.Settings{}))
+		pass(time.Minute)
+		m.Annotate(api.WindowsAnnotation, "whenever")
+		pass(time.Hour)
+		want := `the annotation rebootd.dev/windows must be corrected or removed: "whenever": the time of day is missing; write a window like "Mon-Fri 22:00-04:00 Europe/Berlin"; no reboot begins until then`
+		if events, lines := noticed(w, api.ReasonAnnotationInvalid); len(events) != 1 || events[0] != "Warning: "+want || len(lines) != 1 {
+			t.Errorf("Events %q, lines %q", events, lines)
+		}
+		if c := w.Condition("a", api.RebootRequired); c == nil || c.Status != corev1.ConditionFalse || !strings.Contains(c.Message, want) {
+			t.Errorf("people are told %+v", c)
+		}
+		before := len(p.Link.Requests())
+		pass(6 * time.Hour)
+		if r := p.Link.Requests()[before:]; len(r) > 0 {
+			t.Errorf("%d requests while nothing changes: %+v", len(r), r[0])
+		}
+		m.Annotate(api.WindowsAnnotation, "00:00-24:00")
+		pass(time.Minute)
+		if c := w.Condition("a", api.RebootRequired); c == nil || strings.Contains(c.Message, "whenever") {
+			t.Errorf("after it was corrected people are told %+v", c)
 		}
 	})
 }

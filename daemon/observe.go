@@ -24,6 +24,7 @@ type seen struct {
 	counts     map[string]int // pods, by state or outcome
 	blocked    []drain.Blocked
 	gates      []gate.Status
+	window     time.Time     // when windows and freezes let a reboot begin; zero: they do
 	holders    []lock.Holder // that are waited for
 	node       bool          // the Node has been read: so has what it says of the past
 	past       *api.Past
@@ -39,6 +40,7 @@ func (d *Daemon) seen(s decided) seen {
 		out.unreadable, out.known = r, false
 	}
 	if v := d.node.view; v != nil {
+		out.window = d.gates.window()
 		out.past = v.last.past
 		out.counts = map[string]int{}
 		for o, n := range v.last.totals {
@@ -65,6 +67,10 @@ func (m *Metrics) observe(s seen) {
 		m.phase.WithLabelValues(p).Set(number(p == current))
 	}
 	m.phaseSince.Set(since)
+	m.deadline.Set(0)
+	if current == string(api.PhaseWaiting) || current == string(api.PhaseQueued) {
+		m.deadline.Set(unix(s.record.Deadline))
+	}
 	for _, r := range []api.Reason{api.ReasonRecordTooNew, api.ReasonRecordInvalid} {
 		m.unreadable.WithLabelValues(string(r)).Set(number(r == s.unreadable))
 	}
@@ -72,16 +78,21 @@ func (m *Metrics) observe(s seen) {
 	m.slotHeld.Set(number(s.slotHeld))
 	m.dryRun.Set(number(s.dryRun))
 	m.observeDrain(s, current == string(api.PhaseDraining), since)
-	var gates, holders []labelled
+	var gates, opens, holders []labelled
 	for _, g := range s.gates {
 		if g.State != gate.Unknown {
 			gates = append(gates, labelled{[]string{g.Name}, number(g.State == gate.Closed)})
+		}
+		if g.State == gate.Closed && !g.Until.IsZero() {
+			opens = append(opens, labelled{[]string{g.Name}, unix(g.Until)})
 		}
 	}
 	for _, h := range s.holders {
 		holders = append(holders, labelled{[]string{h.Slot, h.Node}, unix(h.Since)})
 	}
 	m.gates.show(gates)
+	m.opens.show(opens)
+	m.window.Set(unix(s.window))
 	m.holders.show(holders)
 	if s.node {
 		m.past.set(s.past)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"rebootd.dev/daemon/gate"
@@ -59,6 +60,43 @@ func TestScrapedWhileItIsObserved(t *testing.T) {
 	}
 	if m.observe(seen{}); count() != 0 {
 		t.Errorf("%d series are there, where none is", count())
+	}
+}
+
+// A closed gate shows when it will open by itself, where that is known; an open one, and one
+// that is not asked, shows nothing.
+func TestWhenGatesOpen(t *testing.T) {
+	r := prometheus.NewRegistry()
+	m := newMetrics(r, "test")
+	window, freeze, hold := gateIs("window", gate.Closed), gateIs("freeze", gate.Closed), gateIs("hold", gate.Closed)
+	window.Until, freeze.Until = time.Unix(1000, 0), time.Unix(3000, 0)
+	shown := func(gates ...gate.Status) map[string]float64 {
+		m.observe(seen{gates: gates})
+		families, err := r.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]float64{}
+		for _, f := range families {
+			if f.GetName() == "rebootd_gate_opens_timestamp_seconds" {
+				for _, s := range f.GetMetric() {
+					out[s.GetLabel()[0].GetValue()] = s.GetGauge().GetValue()
+				}
+			}
+		}
+		return out
+	}
+	if diff := cmp.Diff(map[string]float64{"window": 1000, "freeze": 3000}, shown(window, freeze, hold)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	opened := window
+	opened.State = gate.Open
+	window.Until = time.Unix(2000, 0)
+	if diff := cmp.Diff(map[string]float64{"window": 2000}, shown(window)); diff != "" {
+		t.Errorf("another time, and one that is not asked any more (-want +got)\n%s", diff)
+	}
+	if got := shown(opened, hold); len(got) != 0 {
+		t.Errorf("one that has opened: %v", got)
 	}
 }
 

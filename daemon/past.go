@@ -40,8 +40,8 @@ func lastReportOf(text string, before *nodeView) lastReport {
 }
 
 // pastWith is the past with what a step adds to it when it is done, nil if that is
-// nothing.
-func pastWith(s decided) *api.Past {
+// nothing. soon is how soon after a reboot a sentinel is said to come back.
+func pastWith(s decided, soon time.Duration) *api.Past {
 	old, now := s.record, s.now
 	boots := old != nil && s.step.Record != nil && s.step.Record.Phase == api.PhaseVerifying && old.Phase != api.PhaseVerifying
 	ends := s.step.Ends(old)
@@ -58,6 +58,11 @@ func pastWith(s decided) *api.Past {
 	p.Ended(s.step.Reason)
 	if s.step.Do != decide.DoRestore || s.step.Reason != api.ReasonRebootVerified {
 		return p
+	}
+	if len(old.Files) > 0 && p.CameBack(old.Requested, soon) {
+		p.Returned++
+	} else {
+		p.Returned = 0
 	}
 	p.Verified = now.UTC().Truncate(time.Second)
 	if old.Order != nil {
@@ -89,7 +94,7 @@ func joinHooks(before, now []api.HookOutcome) []api.HookOutcome {
 // reportToWrite is the report that goes with a step, "" if the Node has it already, or
 // there is none: what became of the operation's pods, and the past.
 func (d *Daemon) reportToWrite(s decided) string {
-	report, past := d.stages.report(s.record), pastWith(s)
+	report, past := d.stages.report(s.record), pastWith(s, max(d.cfg.MinUptime, api.Soon))
 	hooks := d.stages.hooks(s.record)
 	switch {
 	case report == nil && past == nil && len(hooks) == 0:

@@ -12,6 +12,7 @@ import (
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/printable"
+	"rebootd.dev/daemon/reply"
 )
 
 // publishPause lies between two writes that only tell people something.
@@ -28,6 +29,8 @@ type publisher struct {
 	// reportWritten is the drain whose first report was written.
 	reportWritten string
 	refuses       int
+	allowed       allowance
+	marked        string // the annotation that this process has written, or could not
 }
 
 // keepPublished brings the Node's conditions, and the report of a drain that has just
@@ -47,7 +50,7 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 		report = d.reportToWrite(s) // the pods seen, before any of them is gone
 	}
 	if status == nil && report == "" {
-		return later
+		return sooner(later, d.mark(s))
 	}
 	pause := publishPause
 	if d.publish.refuses > 0 {
@@ -60,7 +63,11 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 	} else if have != nil && have.Status == corev1.ConditionFalse {
 		d.publish.ended = decide.Step{}
 	}
-	if due := d.publish.at.Add(pause); s.now.Before(due) && (s.node.condition != nil || d.publish.refuses > 0) {
+	due := d.publish.at.Add(pause)
+	if at := d.publish.allowed.due(s.record); report == "" && at.After(due) {
+		due = at
+	}
+	if s.now.Before(due) && (s.node.condition != nil || d.publish.refuses > 0) {
 		return due
 	}
 	data, err := statusPatch(s.node, status, report)
@@ -69,6 +76,7 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 		return later
 	}
 	d.publish.at = s.now
+	d.publish.allowed.spend(s.record, s.now)
 	work := publishing{nodePatcher{d.cfg.API, d.cfg.NodeName, data, []string{"status"}}}
 	do(d, decide.Step{Do: decide.DoWait, Reason: s.step.Reason}, work.run, func(p published) {
 		if p.refused != nil {
@@ -116,7 +124,7 @@ func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *c
 	switch {
 	case d.node.recordErr != nil:
 		want.Status = corev1.ConditionUnknown
-	case hasRecord && step.More == "" && d.clock.running() < moreKept && saysMore(have, want):
+	case hasRecord && step.More == "" && time.Since(d.made) < moreKept && saysMore(have, want):
 		return nil
 	case hasRecord:
 	case have != nil && have.Status != corev1.ConditionFalse && d.publish.ended.Reason != "":
@@ -150,7 +158,7 @@ func saysMore(have *corev1.NodeCondition, want corev1.NodeCondition) bool {
 
 func (p publishing) run(ctx context.Context) (published, error) {
 	n, err := p.nodePatcher.run(ctx)
-	if _, is := refusal(err); is {
+	if _, is := reply.Refusal(err); is {
 		return published{refused: err}, nil
 	}
 	return published{node: n}, err

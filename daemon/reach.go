@@ -1,13 +1,9 @@
 package daemon
 
 import (
-	"context"
-	"errors"
-	"net"
 	"time"
 
 	"github.com/rs/zerolog"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"rebootd.dev/daemon/api"
 )
@@ -33,30 +29,4 @@ func (r *reach) see(err error) {
 	}
 	r.err = err
 	r.metrics.apiUp(err == nil)
-}
-
-// unreachable tells an API server that cannot be reached, or not just now, from
-// one that refuses.
-func unreachable(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		var netErr net.Error
-		return errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed)
-	}
-	return apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
-		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err)
-}
-
-// refusal is what the API server says when it refuses a write for good: by a policy or
-// a webhook of the cluster's, for lack of a right, or because of what is written. That it
-// does not know who asks (401) may pass: credentials expire, and are renewed.
-func refusal(err error) (words string, is bool) {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || unreachable(err) {
-		return "", false
-	}
-	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err) {
-		return status.Status().Message, true
-	}
-	return "", false
 }

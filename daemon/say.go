@@ -17,6 +17,7 @@ const maxStatus = 2000
 type voice struct {
 	status string      // systemd's status
 	told   decide.Step // in the log and as an Event
+	events allowance
 }
 
 // say brings what people see of the daemon itself up to date: systemd's status,
@@ -67,6 +68,14 @@ func (d *Daemon) mention(step decide.Step) {
 	d.voice.told = before
 }
 
+// noteOnce tells something in passing that an earlier start of the daemon may have told.
+func (d *Daemon) noteOnce(reason api.Reason, text string) {
+	d.cfg.Log.Info().Str("reason", string(reason)).Msg(printable.Line(text, maxMessage))
+	if !d.cfg.DryRun {
+		d.events.once(corev1.EventTypeNormal, reason, text)
+	}
+}
+
 // tell says once, in the log and as an Event, what has been done or what has
 // begun.
 func (d *Daemon) tell(step decide.Step) {
@@ -92,5 +101,10 @@ func (d *Daemon) tell(step decide.Step) {
 	if warning {
 		kind = corev1.EventTypeWarning
 	}
+	now := d.clock.now()
+	if now.Before(d.voice.events.due(d.node.record)) {
+		return // the log has it
+	}
+	d.voice.events.spend(d.node.record, now)
 	d.events.add(kind, step.Reason, step.Message)
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -35,6 +36,9 @@ type slotWorker struct {
 	note   string
 	paused string
 	uid    string // of the Node for which state is known
+	// worked says that the node was worked on under the slot that it holds, as far as is known.
+	worked  bool
+	vacated time.Time // until when the last one was under that slot; see [gate.View]
 	// told says whether a slot is held by the word of its Lease when it was last seen. In
 	// a dry run, and while the record cannot be obeyed, state says something else.
 	told  bool
@@ -69,6 +73,7 @@ func newSlotWorker(c Config, bg *background, _ clock, r *reach, mention func(dec
 func (w *slotWorker) follow(s decided) bool {
 	want := w.wanted(s)
 	w.others.follow(s.now, want == slotIsAcquired)
+	w.worked = w.worked || w.state == decide.ClaimHeld && claimantOf(s, w.same).Begun
 	if w.task != nil {
 		if w.does == want {
 			return true
@@ -78,7 +83,7 @@ func (w *slotWorker) follow(s decided) bool {
 		return false
 	}
 	if want != slotRests {
-		w.begin(want, claimantOf(s, w.same))
+		w.begin(want, claimantOf(s, w.same), s.record)
 	}
 	return true
 }
@@ -118,11 +123,11 @@ func (w *slotWorker) forget(uid string) {
 	w.uid, w.state, w.name, w.note, w.paused = uid, decide.ClaimUnknown, "", "", ""
 }
 
-func (w *slotWorker) begin(does slotTask, c lock.Claimant) {
+func (w *slotWorker) begin(does slotTask, c lock.Claimant, r *api.Record) {
 	w.does = does
 	switch does {
 	case slotIsLookedUp:
-		w.task = start(w.bg, slotFinder{w.client, c}.run, w.reach.see, w.found(c.Begun))
+		w.task = start(w.bg, slotFinder{w.client, c}.run, w.reach.see, w.found(c.Begun, mayHaveWorked(r)))
 	case slotIsAcquired:
 		w.task = start(w.bg, slotAcquirer{w.client, c}.run, w.waits, w.acquired)
 	case slotIsKept:
@@ -136,7 +141,15 @@ func (w *slotWorker) begin(does slotTask, c lock.Claimant) {
 	}
 }
 
-func (w *slotWorker) found(begun bool) func(slotFound, bool) {
+// mayHaveWorked says of a node that holds a slot, and does not know since when, whether it
+// may have been worked on under it. Only of one that has its turn before it, or could not
+// make use of it, is it known that it was not: a pause too many does less harm than a reboot
+// too soon.
+func mayHaveWorked(r *api.Record) bool {
+	return r == nil || r.Phase != api.PhaseQueued && (r.Phase != api.PhaseWaiting || r.Deferrals == 0)
+}
+
+func (w *slotWorker) found(begun, worked bool) func(slotFound, bool) {
 	return func(f slotFound, cancelled bool) {
 		w.task = nil
 		if cancelled && f.err != nil {
@@ -146,7 +159,7 @@ func (w *slotWorker) found(begun bool) func(slotFound, bool) {
 		w.name, w.note, w.paused, w.told = f.slot, "", "", f.held
 		switch {
 		case f.held:
-			w.state = decide.ClaimHeld
+			w.state, w.worked, w.vacated = decide.ClaimHeld, worked, w.client.lock.Vacated()
 			w.log.Info().Str("slot", f.slot).Msg("a slot is held already")
 		case begun:
 			w.state = decide.ClaimLost
@@ -178,7 +191,7 @@ func (w *slotWorker) acquired(f slotFound, cancelled bool) {
 	}
 	w.reach.see(nil)
 	w.state, w.name, w.note, w.paused = decide.ClaimHeld, f.slot, "", ""
-	w.told = w.told || !w.dryRun
+	w.told, w.worked, w.vacated = w.told || !w.dryRun, false, w.client.lock.Vacated()
 	w.mention(decide.Step{Reason: api.ReasonSlotAcquired, Message: "acquired the slot " + f.slot})
 }
 
@@ -196,17 +209,20 @@ func (w *slotWorker) kept(err error, cancelled bool) {
 
 // lose notes that the slot was taken away.
 func (w *slotWorker) lose(err error) {
-	w.state, w.note, w.told = decide.ClaimLost, err.Error(), false
+	w.state, w.note, w.told, w.worked, w.vacated = decide.ClaimLost, err.Error(), false, false, time.Time{}
 	w.log.Warn().Err(err).Str("reason", string(api.ReasonSlotLost)).Msg("the slot was taken away")
 }
 
 // released notes that no slot is held.
 func (w *slotWorker) released() {
-	w.state, w.name, w.note = decide.ClaimFree, "", ""
+	w.state, w.name, w.note, w.worked, w.vacated = decide.ClaimFree, "", "", false, time.Time{}
 	w.told = w.told && w.dryRun
 }
 
 func (w *slotWorker) facts(f *decide.Facts) {
+	if now := f.Wall(); w.vacated.After(now) { // by a clock that is ahead: it counts from now
+		w.vacated = now
+	}
 	title := "slot"
 	if w.name != "" {
 		title = "slot " + w.name

@@ -72,6 +72,31 @@ func (w *stageWorkers) facts(f *decide.Facts) {
 	}
 }
 
+// runs says whether a stage is being done, or undone, that would have to begin again.
+func (w *stageWorkers) runs() bool {
+	return slices.ContainsFunc(w.stages, func(r stageRunner) bool {
+		s, is := r.(*stageWorker)
+		return is && s.task != nil
+	})
+}
+
+// follows takes over what is known of stages of the same names.
+func (w *stageWorkers) follows(before *stageWorkers) {
+	w.outcomes.id, w.outcomes.kept = before.outcomes.id, before.outcomes.kept
+	for _, r := range w.stages {
+		for _, b := range before.stages {
+			is, ok := r.(*stageWorker)
+			was, had := b.(*stageWorker)
+			if ok && had && is.is.Name == was.is.Name {
+				is.progress = was.progress
+			}
+		}
+	}
+	if w.drain != nil && before.drain != nil {
+		w.drain.follows(before.drain)
+	}
+}
+
 // show brings what people are told of the drain up to date, and returns when it next
 // may be.
 func (w *stageWorkers) show(now time.Time) time.Time {

@@ -14,6 +14,7 @@ import (
 	"rebootd.dev/daemon/backoff"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/printable"
+	"rebootd.dev/daemon/reply"
 	"rebootd.dev/lock"
 )
 
@@ -138,12 +139,12 @@ func (d *Daemon) stepFailed(step decide.Step, err error) {
 		d.cfg.Log.Debug().Str("step", string(step.Do)).Msg("the Node has changed since the decision; deciding again")
 		return
 	}
-	if unreachable(err) {
+	if reply.Unreachable(err) {
 		d.reach.see(err)
 		return
 	}
 	line := d.cfg.Log.Error().Err(err).Str("step", string(step.Do)).Str("reason", string(step.Reason))
-	words, refused := refusal(err)
+	words, refused := reply.Refusal(err)
 	refused = refused && step.Do.Writes()
 	if refused && d.steps.doubt(now) {
 		d.steps.refuses++
@@ -180,7 +181,8 @@ func (p nodePatcher) run(ctx context.Context) (*corev1.Node, error) {
 		return n, nil
 	}
 	failed := fmt.Errorf("patch the Node %s: %w", p.name, err)
-	if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !unreachable(err) {
+	_, denied := reply.Denial(err)
+	if denied || !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !reply.Unreachable(err) {
 		return nil, failed
 	}
 	var pauses backoff.Pauses
@@ -263,7 +265,7 @@ func (d *Daemon) spawn(s decided) {
 // release gives back the claims that are held, the node lease before the slot.
 func (d *Daemon) release(s decided) {
 	work := releaser{
-		lock: d.cfg.Lock, log: d.cfg.Log, slot: d.slot.name, giveWay: s.step.GiveWay, node: d.cfg.NodeName, clock: d.clock,
+		lock: d.cfg.Lock, log: d.cfg.Log, slot: d.slot.name, worked: d.slot.worked, giveWay: s.step.GiveWay, node: d.cfg.NodeName, clock: d.clock,
 		succession: succession{api: d.cfg.API, node: d.cfg.NodeName, lock: d.policy.Lock, same: d.cfg.Same, clock: d.clock, log: d.cfg.Log, line: d.cfg.Lock.Line},
 		zone:       api.ZoneOf(d.cfg.Same, s.node.labels), hasSlot: d.slot.state == decide.ClaimHeld,
 	}
@@ -292,6 +294,7 @@ type releaser struct {
 	lock       lock.Locker
 	hasSlot    bool
 	slot       string
+	worked     bool // the node was worked on under it
 	zone       string
 	node       string
 	giveWay    string
@@ -302,7 +305,7 @@ type releaser struct {
 
 func (r releaser) run(ctx context.Context) (struct{}, error) {
 	if r.leases != nil {
-		if err := r.leases.Release(ctx); unreachable(err) {
+		if err := r.leases.Release(ctx); reply.Unreachable(err) {
 			return struct{}{}, err
 		} else if err != nil {
 			r.log.Warn().Err(err).Msg("releasing the node lease failed; it will lapse")
@@ -315,7 +318,13 @@ func (r releaser) run(ctx context.Context) (struct{}, error) {
 	if r.giveWay == "" {
 		next = r.succession.next(ctx, r.zone)
 	}
-	if err := r.lock.Release(ctx, next); err != nil {
+	release := r.lock.Release
+	if r.worked {
+		release = func(ctx context.Context, next api.Line) error {
+			return r.lock.ReleaseWorked(ctx, next, r.clock.calendar())
+		}
+	}
+	if err := release(ctx, next); err != nil {
 		return struct{}{}, fmt.Errorf("release the slot %s: %w", r.slot, err)
 	}
 	return struct{}{}, nil

@@ -22,6 +22,7 @@ import (
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/possible"
 	"rebootd.dev/daemon/sim"
+	"rebootd.dev/daemon/windows"
 	"rebootd.dev/lock"
 	"rebootd.dev/lock/lease"
 	"rebootd.dev/reboot"
@@ -194,6 +195,8 @@ func (s *story) event(d *datadriven.TestData) bool {
 		m.Annotate(api.HoldAnnotation, text("reason"))
 	case "abort":
 		m.Annotate(api.AbortAnnotation, cmp.Or(text("reason"), "a reason"))
+	case "windows":
+		m.Annotate(api.WindowsAnnotation, text("are"))
 	case "unhold":
 		m.Annotate(api.HoldAnnotation, "")
 	case "slot":
@@ -431,6 +434,16 @@ func (s *story) policy(d *datadriven.TestData) {
 			changes = append(changes, func(c *daemon.Config, p *sim.Process) {
 				c.Gates = append(c.Gates, &availability.Gate{API: p.Client, Lock: c.Lock, Node: p.Name, Name: lockName, Limit: limit, Log: c.Log})
 			})
+		case "windows":
+			set := windows.Settings{Zone: time.LoadLocation, Auto: true, Longest: time.Hour, PutBack: d.HasArg("put-back")}
+			for entry := range strings.SplitSeq(value, ";") {
+				if entry != "" {
+					set.Entries = append(set.Entries, strings.ReplaceAll(entry, "_", " "))
+				}
+			}
+			window, freeze := windows.New(set)
+			changes = append(changes, func(c *daemon.Config, _ *sim.Process) { c.Gates = append(c.Gates, freeze, window) })
+		case "put-back": // of windows
 		case "reboot-possible":
 			changes = append(changes, func(c *daemon.Config, _ *sim.Process) {
 				c.Gates = append(c.Gates, &possible.Gate{Ask: s.rebootPossible})

@@ -104,7 +104,7 @@ func (s succession) newLine(ctx context.Context, zone string) (api.Line, error) 
 			}
 		}
 		if opts.Continue = list.Continue; opts.Continue == "" {
-			l := decide.Line(others, zone)
+			l := decide.Line(others, zone, s.clock.calendar())
 			l.At = at
 			return l, nil
 		}

@@ -31,7 +31,7 @@ func newToy(name string, binds gate.Points, v gate.Verdict) *toy {
 func (g *toy) Kind() gate.Kind { return g.kind }
 
 // Run implements gate.Gate.
-func (g *toy) Run(ctx context.Context, say func(gate.Verdict)) {
+func (g *toy) Run(ctx context.Context, _ gate.View, say func(gate.Verdict)) {
 	g.mu.Lock()
 	g.running++
 	g.mu.Unlock()
@@ -108,6 +108,9 @@ func TestANewGate(t *testing.T) {
 			name: "with a slot", binds: gate.WithSlot, closed: "Queued, with a slot", unknown: "Queued, with a slot", afterwards: "Queued, with a slot",
 		},
 		{
+			name: "on its turn", binds: gate.OnTurn, closed: "Waiting", unknown: "Queued, with a slot", afterwards: "Waiting",
+		},
+		{
 			name: "before the order", binds: gate.BeforeOrder, closed: "Draining, with a slot, cordoned", unknown: "Draining, with a slot, cordoned",
 			afterwards: "Waiting",
 		},
@@ -138,7 +141,7 @@ func TestANewGate(t *testing.T) {
 						t.Error("it is asked though nothing asks for a reboot")
 					}
 					m.Touch(sentinelPath, "")
-					pass(time.Minute)
+					pass(30 * time.Second)
 					want := c.closed
 					if state == "unknown" {
 						want = c.unknown
@@ -198,9 +201,9 @@ func TestThePrecedenceOfNewGates(t *testing.T) {
 			m := w.AddMachine("a")
 			one := newToy("one", gate.BeforeQueue, gate.Verdict{State: gate.Closed, Why: "the first"})
 			two := newToy("two", gate.BeforeQueue, gate.Verdict{State: gate.Closed, Why: "the second"})
-			want := "Blocked: the first"
+			want := "Blocked: the first; also Blocked: the second"
 			if turned {
-				one, two, want = two, one, "Blocked: the second"
+				one, two, want = two, one, "Blocked: the second; also Blocked: the first"
 			}
 			p := start(t, m, settings{change: func(cfg *daemon.Config, _ *sim.Process) {
 				cfg.Gates = append([]gate.Gate{one}, append(cfg.Gates, two)...)
@@ -231,7 +234,7 @@ func TestAGateThatPutsBackBindsBefore(t *testing.T) {
 		if err := made(gate.WhileDraining); err == nil || !strings.Contains(err.Error(), `"toy"`) {
 			t.Errorf("accepted, or: %v", err)
 		}
-		for _, before := range []gate.Points{gate.BeforeQueue, gate.InQueue, gate.WithSlot} {
+		for _, before := range []gate.Points{gate.BeforeQueue, gate.InQueue, gate.WithSlot, gate.OnTurn} {
 			if err := made(before | gate.WhileDraining); err != nil {
 				t.Error(err)
 			}

@@ -316,33 +316,20 @@ func (r *run) infos(list *corev1.PodList) []podInfo {
 	return out
 }
 
-// watchPods lists the node's pods and watches them from there. The list may come from
-// the API server's cache, so that the daemons of 5,000 nodes cost it little; the last
-// list before the node counts as drained does not.
+// watchPods follows the node's pods. Their list may be behind; the last list before the
+// node counts as drained is not.
 func (r *run) watchPods(ctx context.Context) {
-	listAndWatch(ctx, r.cfg.OnError, "the pods of node "+r.cfg.Node, func(ctx context.Context) (string, error) {
-		opts := r.podOptions()
-		opts.ResourceVersion = "0"
-		list, err := r.cfg.API.ListPods(ctx, "", opts)
+	followPods(ctx, r.cfg, func(list *corev1.PodList, err error) {
 		if err != nil {
 			r.post(ctx, func(time.Time) { r.core.blind = true })
-			return "", err
+			return
 		}
 		infos := r.infos(list)
 		r.post(ctx, func(now time.Time) { r.core.list(infos, now) })
-		return list.ResourceVersion, nil
-	}, func(ctx context.Context, version string) (watch.Interface, error) {
-		opts := r.podOptions()
-		opts.ResourceVersion, opts.AllowWatchBookmarks = version, true
-		return r.cfg.API.WatchPods(ctx, "", opts)
-	}, func(ev watch.Event) {
-		p, ok := ev.Object.(*corev1.Pod)
-		if !ok {
-			return
-		}
+	}, func(gone bool, p *corev1.Pod) {
 		info := r.view.info(p)
 		r.post(ctx, func(now time.Time) {
-			if ev.Type == watch.Deleted {
+			if gone {
 				r.core.gone(info.uid, &info, now)
 			} else {
 				r.core.seen(info, now)

@@ -34,41 +34,49 @@ func (r *run) watchBudgets(ctx context.Context) {
 }
 
 func (r *run) watchBudget(ctx context.Context, namespace string) {
-	known := map[string]bool{}
-	see := func(b *policyv1.PodDisruptionBudget) {
-		known[b.Name] = true
+	followBudgets(ctx, r.cfg, namespace, func(b *policyv1.PodDisruptionBudget) {
 		r.post(ctx, func(now time.Time) { r.core.budget(namespace, b.Name, b, now) })
-	}
-	forget := func(name string) {
-		delete(known, name)
+	}, func(name string) {
 		r.post(ctx, func(now time.Time) { r.core.budget(namespace, name, nil, now) })
-	}
-	listAndWatch(ctx, r.cfg.OnError, "the budgets of namespace "+namespace, func(ctx context.Context) (string, error) {
-		list, err := r.cfg.API.ListBudgets(ctx, namespace, metav1.ListOptions{})
+	}, func(there map[string]bool) {
+		r.post(ctx, func(now time.Time) { r.core.allBudgets(namespace, there, now) })
+	})
+}
+
+// followBudgets follows the budgets of a namespace until ctx ends: see is called with each
+// as it is now, forget with the name of one that is gone, and all with the names of all
+// whenever they have been listed.
+func followBudgets(ctx context.Context, cfg Config, namespace string, see func(*policyv1.PodDisruptionBudget), forget func(name string), all func(map[string]bool)) {
+	known := map[string]bool{}
+	listAndWatch(ctx, cfg.OnError, "the budgets of namespace "+namespace, func(ctx context.Context) (string, error) {
+		list, err := cfg.API.ListBudgets(ctx, namespace, metav1.ListOptions{})
 		if err != nil {
 			return "", err
 		}
 		there := map[string]bool{}
 		for i := range list.Items {
-			there[list.Items[i].Name] = true
+			there[list.Items[i].Name], known[list.Items[i].Name] = true, true
 			see(&list.Items[i])
 		}
 		for name := range known {
 			if !there[name] {
+				delete(known, name)
 				forget(name)
 			}
 		}
-		r.post(ctx, func(now time.Time) { r.core.allBudgets(namespace, there, now) })
+		all(there)
 		return list.ResourceVersion, nil
 	}, func(ctx context.Context, version string) (watch.Interface, error) {
-		return r.cfg.API.WatchBudgets(ctx, namespace, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
+		return cfg.API.WatchBudgets(ctx, namespace, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
 	}, func(ev watch.Event) {
 		b, ok := ev.Object.(*policyv1.PodDisruptionBudget)
 		switch {
 		case !ok:
 		case ev.Type == watch.Deleted:
+			delete(known, b.Name)
 			forget(b.Name)
 		default:
+			known[b.Name] = true
 			see(b)
 		}
 	})

@@ -69,8 +69,8 @@ func (c *core) diagnose(t *tracked, now time.Time) diagnosis {
 			d.message += text
 		}
 		if d.reason == api.PodUnhealthySiblings {
-			if s := b.Status; b.Generation == s.ObservedGeneration && s.DesiredHealthy >= s.ExpectedPods {
-				d.message += fmt.Sprintf("; it would allow no eviction even if all of its %d pods were healthy", s.ExpectedPods)
+			if allowsNone(b) {
+				d.message += fmt.Sprintf("; it would allow no eviction even if all of its %d pods were healthy", b.Status.ExpectedPods)
 			}
 			if p := b.Spec.UnhealthyPodEvictionPolicy; !t.ready && (p == nil || *p != policyv1.AlwaysAllow) {
 				d.message += "; with its unhealthyPodEvictionPolicy set to AlwaysAllow, pods that are not Ready could be evicted"
@@ -123,6 +123,13 @@ func explain(b *policyv1.PodDisruptionBudget) (api.PodReason, string) {
 	default:
 		return api.PodBudgetExhausted, fmt.Sprintf("the budget %s needs %d healthy pods and has %d", b.Name, s.DesiredHealthy, s.CurrentHealthy)
 	}
+}
+
+// allowsNone says whether a budget would allow no eviction even if all of its pods were
+// healthy.
+func allowsNone(b *policyv1.PodDisruptionBudget) bool {
+	s := b.Status
+	return b.Generation == s.ObservedGeneration && s.DesiredHealthy >= s.ExpectedPods
 }
 
 // lacksHealthyPods says whether a budget allows nothing since not all of its pods are

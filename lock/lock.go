@@ -30,7 +30,9 @@ import (
 //     which is told by Keep, and by Fence at the latest. Who takes such a slot may
 //     begin only when nobody is at work without a slot that would be one too many.
 //   - No trace. What a holder has written goes with its release, and a release that is
-//     repeated, or comes late, touches nothing of another's.
+//     repeated, or comes late, touches nothing of another's. What remains is the releaser's
+//     word for those that come after it: who is next, and when the last of them that had
+//     worked on its node was done.
 //   - Idempotence. Every call may be cut off at any point, by a crash, a lost request or
 //     a lost answer, and repeated by the same or another process of the node.
 //
@@ -84,6 +86,16 @@ type Locker interface {
 	// A slot of which its holder may not have made use, as it was waiting for others, is
 	// released without vouching for it: the next holder looks for nodes at work.
 	Release(ctx context.Context, next api.Line) error
+
+	// ReleaseWorked is Release by a node that was worked on under the slot: whoever holds
+	// the slot afterwards is told that it was so until at, by Vacated. What is not told,
+	// since the backend refuses to keep it, keeps no slot from being released.
+	ReleaseWorked(ctx context.Context, next api.Line, at time.Time) error
+
+	// Vacated is until when a node was last worked on under the slot that this node holds,
+	// by that node's clock and word; zero if there is no such word. Releases of nodes that
+	// were not worked on do not change it; that a slot is deleted does. It asks nobody.
+	Vacated() time.Time
 
 	// Holders are those that hold slots now, in the order of the slots.
 	Holders(ctx context.Context) ([]Holder, error)

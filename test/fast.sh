@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 # What goes through every situation has no concurrency (a pure package starts no
 # goroutine: cmd/rebootd/rooms_test.go) and would take minutes with the race detector.
 models='^Test(Model|Fleet)'
-CGO_ENABLED=1 go test -json -race -shuffle=on -timeout 20m -skip "$models" "$@" $(go list ./... | grep -v '/daemon/decide$')
+CGO_ENABLED=1 go test -json -race -shuffle=on -timeout 20m -skip "$models" "$@" $(go list ./... | grep -Ev '/daemon/(decide|windows?)$')
 go test -json -timeout 20m -run "$models" "$@" ./lock/... ./daemon
-go test -json -timeout 20m "$@" ./daemon/decide
+go test -json -timeout 20m "$@" ./daemon/decide ./daemon/window ./daemon/windows
 cd test && CGO_ENABLED=1 go test -json -race "$@" ./audit ./cmd/count

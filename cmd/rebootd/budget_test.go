@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func TestDependencies(t *testing.T) {
 // The linker leaves out methods that nobody calls only as long as nobody calls
 // one by its name.
 func TestNoMethodByName(t *testing.T) {
-	cmd := exec.Command("go", "build", "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "rebootd"), ".")
+	cmd := exec.Command("go", "build", "-tags=nethttpomithttp2", "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "rebootd"), ".")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out[max(0, len(out)-2000):])
@@ -51,6 +52,20 @@ func TestNoMethodByName(t *testing.T) {
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "<ReflectMethod>") {
 			t.Errorf("calls a method by name: %s", line)
+		}
+	}
+}
+
+// Whoever builds the program builds the same one.
+func TestTags(t *testing.T) {
+	const tags = "nethttpomithttp2"
+	for path, want := range map[string]string{"../../Makefile": "\nTAGS := " + tags + "\n", "../../Dockerfile": " -tags " + tags + " ", "../../test/cluster/build.go": `"-tags", "` + tags + `",`} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(data), want) {
+			t.Errorf("%s does not have %q", path, want)
 		}
 	}
 }

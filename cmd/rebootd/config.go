@@ -36,6 +36,7 @@ type config struct {
 	Drain              bool
 	DrainTimeout       time.Duration
 	DrainTimeoutPolicy decide.TimeoutPolicy
+	Preflight          preflightMode
 	WaitForJobs        bool
 	CompletionTimeout  time.Duration
 	VolumeTimeout      time.Duration
@@ -55,8 +56,13 @@ type config struct {
 	LogLevel           string
 	LogFormat          string
 	DryRun             bool
+	timing
+	windowSettings
+	nodeGates
+	alertSettings
 
 	rebootArgv, healthArgv []string
+	pools                  []*pool      // of the file, in its order; those of the top level
 	limit                  decide.Limit // MaxUnavailable
 }
 
@@ -82,14 +88,18 @@ type option struct {
 	set  func(c *config, value string) error
 	get  func(c *config) any // for the file: string, bool, int or []string
 	list bool
-	bare string // the value of the flag without one; "" if it needs one
+	// separator stands between the values of a list in the environment and in def, where a
+	// value may have commas; "": a comma does.
+	separator string
+	orText    bool   // of a bool: the file may have text in its place
+	bare      string // the value of the flag without one; "" if it needs one
 }
 
 // fileFlag names the file, and so is not a key in it.
 const fileFlag = "config"
 
 func options() []option {
-	return []option{
+	return slices.Concat([]option{
 		text("node-name", "", "`$NODE_NAME`, else the host's name", "the Node that this daemon runs on", func(c *config) *string { return &c.NodeName }, checkNodeName),
 		text("kubeconfig", "", "in-cluster", "the kubeconfig file for the API server, for the systemd unit and for tests", func(c *config) *string { return &c.Kubeconfig }, checkFile),
 		text("namespace", "", "`$POD_NAMESPACE`, else the service account's, else `rebootd`", "where the Leases are", func(c *config) *string { return &c.Namespace }, checkNamespace),
@@ -208,7 +218,13 @@ func options() []option {
 			return oneOf(v, "json", "console")
 		}),
 		boolean("dry-run", "false", "do everything except writes to the cluster, evictions and the reboot; log what would be done", func(c *config) *bool { return &c.DryRun }),
-	}
+	},
+		windowOptions(),
+		timingOptions(),
+		nodeGateOptions(),
+		alertOptions(),
+		preflightOptions(),
+	)
 }
 
 // The values of --reboot-method, and the default of --reboot-command.
@@ -238,6 +254,7 @@ func (c *config) check() error {
 	refuse(c.DrainTimeout == 0 && c.DrainTimeoutPolicy != decide.Rollback, "--drain-timeout-policy=%s has no effect with --drain-timeout=0", c.DrainTimeoutPolicy)
 	refuse(!c.Drain && c.WaitForJobs, "--wait-for-jobs has no effect with --drain=false")
 	refuse(!c.Drain && c.CompletionTimeout > 0, "--completion-timeout has no effect with --drain=false")
+	errs = append(errs, c.alertSettings.check())
 	return errors.Join(errs...)
 }
 

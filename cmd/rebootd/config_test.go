@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -27,10 +28,12 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &config{
 		NodeName: "node-1", Namespace: "rebootd", HostRoot: "/", Sentinels: []string{"/run/reboot-needed", "/run/reboot-required"}, LockName: "rebootd", Slots: 1,
-		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, VolumeTimeout: 2 * time.Minute,
+		Drain: true, DrainTimeout: 30 * time.Minute, DrainTimeoutPolicy: decide.Rollback, Preflight: preflightOn, VolumeTimeout: 2 * time.Minute,
 		NodeLease: leaseAuto, NodeLeaseNamespace: "medik8s-leases", NodeLeaseDuration: 30 * time.Minute,
 		Hooks: "/etc/rebootd", HookTimeout: 5 * time.Minute, RebootMethod: "command", RebootCommand: "systemctl reboot", rebootArgv: []string{"systemctl", "reboot"},
 		RebootTimeout: 15 * time.Minute, HealthTimeout: 15 * time.Minute, MetricsAddress: ":9650", LogLevel: "info", LogFormat: "json",
+		alertSettings:  alertSettings{AlertsIgnore: "InfoInhibitor", AlertsWatchdog: `alertname="Watchdog"`, AlertsLookback: 15 * time.Minute},
+		windowSettings: windowSettings{WindowEnd: "finish", WindowReserve: "auto"},
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -62,36 +65,118 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A list is taken apart where its values end: at commas, or at what it says where they may
+// have commas. A flag is one value.
+func TestLists(t *testing.T) {
+	commas, semicolons := option{list: true}, option{list: true, separator: ";"}
+	for _, tt := range []struct {
+		o     option
+		value string
+		want  []string
+	}{
+		{commas, "/run/a, /run/b", []string{"/run/a", "/run/b"}},
+		{commas, "", []string{""}},
+		{semicolons, "Sat,Sun 00:00-24:00; Mon 01:00-02:00 UTC", []string{"Sat,Sun 00:00-24:00", "Mon 01:00-02:00 UTC"}},
+		{semicolons, "a;", []string{"a", ""}}, // and is refused
+		{option{}, "a,b;c", []string{"a,b;c"}},
+	} {
+		var got []string
+		for _, g := range split(tt.o, tt.value, "here") {
+			got = append(got, g.value)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%q (-want +got)\n%s", tt.value, diff)
+		}
+	}
+}
+
+// The gates of the node itself, as they are written and printed.
+func TestNodeGates(t *testing.T) {
+	for text, want := range map[string]string{
+		"{}":                        "approval: false\nwaitForDaemonsets: false\n",
+		"waitForDaemonsets: true\n": "approval: false\nwaitForDaemonsets: true\n",
+		"waitForDaemonsets: app!=flaky\napproval: true\n":                 "approval: true\nwaitForDaemonsets: app!=flaky\n",
+		"blockingPods:\n- metadata.namespace=ml,app in (a, b)\n- batch\n": "approval: false\nblockingPods:\n- metadata.namespace=ml,app in (a, b)\n- batch\nwaitForDaemonsets: false\n",
+	} {
+		c, _, err := load([]string{"--config=" + file(t, text)}, env)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		var out strings.Builder
+		if err := c.write(&out); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%q is printed as\n%s\nwant\n%s", text, out.String(), want)
+		}
+		again, _, err := load([]string{"--config=" + file(t, out.String())}, env)
+		if err != nil || fmt.Sprint(again.BlockingPods, again.Approval, again.WaitForDaemonSets) != fmt.Sprint(c.BlockingPods, c.Approval, c.WaitForDaemonSets) {
+			t.Errorf("what is printed for %q is read as %+v, %v", text, again, err)
+		}
+	}
+	c, _, err := load([]string{"--wait-for-daemonsets", "--blocking-pods=a,b", "--blocking-pods=c"}, env)
+	if err != nil || !c.WaitForDaemonSets || c.DaemonSetPods != nil || len(c.BlockingPods) != 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for text, want := range map[string]bool{"true": true, "True": true, "1": true, "FALSE": false, "0": false} {
+		c, _, err := load(nil, append(env, "REBOOTD_WAIT_FOR_DAEMONSETS="+text))
+		if err != nil || c.WaitForDaemonSets != want || c.DaemonSetPods != nil {
+			t.Errorf("%s is read as %t of %v, %v", text, c.WaitForDaemonSets, c.DaemonSetPods, err)
+		}
+	}
+	if _, _, err := load([]string{"--config=" + file(t, "approval: \"true\"\n")}, env); err == nil {
+		t.Error("text is taken for a bool that it cannot stand for")
+	}
+	if _, _, err := load([]string{"--blocking-pods=a", "--blocking-pods=a"}, env); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Error(err)
+	}
+}
+
 // Each bad value is refused, wherever it stands, and the error says where and what.
 func TestBadValues(t *testing.T) {
 	dir := t.TempDir()
 	for flag, values := range map[string][]string{
-		"node-name":            {"Node_1", "-x"},
-		"kubeconfig":           {"/nonexistent", dir},
-		"namespace":            {"a.b", "UPPER", ""},
-		"host-root":            {"relative", "/nonexistent", "/etc/passwd"},
-		"sentinel":             {"run/x", "/", ""},
-		"lock-name":            {"UPPER", "", "a_b", strings.Repeat("a", 250)},
-		"slots":                {"0", "-1", "one", "1.5", ""},
-		"drain":                {"maybe", ""},
-		"drain-timeout":        {"30", "-1m", "soon", ""},
-		"drain-timeout-policy": {"panic", ""},
-		"reboot-command":       {"", "   ", "'unbalanced"},
-		"hooks":                {"etc/rebootd"},
-		"hook-timeout":         {"0s", "soon"},
-		"reboot-method":        {"", "kured"},
-		"wall-message":         {"a\nb", strings.Repeat("x", 201), "\xff"},
-		"allow-soft-reboot":    {"perhaps"},
-		"allow-kexec":          {"", "2"},
-		"system-running":       {"soon"},
-		"health-command":       {"'unbalanced"},
-		"reboot-timeout":       {"0s", "-1s", "x"},
-		"health-timeout":       {"0s", "1ns"},
-		"settle":               {"-1s", "5"},
-		"metrics-address":      {"9650", "host:port", ":70000"},
-		"log-level":            {"loud", ""},
-		"log-format":           {"xml", ""},
-		"dry-run":              {"2"},
+		"node-name":             {"Node_1", "-x"},
+		"kubeconfig":            {"/nonexistent", dir},
+		"namespace":             {"a.b", "UPPER", ""},
+		"host-root":             {"relative", "/nonexistent", "/etc/passwd"},
+		"sentinel":              {"run/x", "/", ""},
+		"lock-name":             {"UPPER", "", "a_b", strings.Repeat("a", 250)},
+		"slots":                 {"0", "-1", "one", "1.5", ""},
+		"drain":                 {"maybe", ""},
+		"prometheus-url":        {"prometheus:9090", "http://user:pass@a", "http://a/api/v1/query"},
+		"prometheus-ca":         {"/nonexistent", dir},
+		"prometheus-cert":       {"/nonexistent"},
+		"prometheus-key":        {"/nonexistent"},
+		"prometheus-token-file": {"/nonexistent"},
+		"prometheus-header":     {"", "X", "X: HIDDEN", "Host: a"},
+		"alerts":                {"", "critical", `a="b",c`, `alertstate="pending"`, `a=~"("`},
+		"alerts-ignore":         {"("},
+		"alerts-watchdog":       {"Watchdog", `severity="none"`, `alertname="Watchdog",node="$node"`},
+		"alerts-lookback":       {"-1s", "soon", "25h"},
+		"drain-timeout":         {"30", "-1m", "soon", ""},
+		"drain-timeout-policy":  {"panic", ""},
+		"preflight":             {"maybe", "", "true"},
+		"reboot-command":        {"", "   ", "'unbalanced"},
+		"hooks":                 {"etc/rebootd"},
+		"hook-timeout":          {"0s", "soon"},
+		"reboot-method":         {"", "kured"},
+		"wall-message":          {"a\nb", strings.Repeat("x", 201), "\xff"},
+		"allow-soft-reboot":     {"perhaps"},
+		"allow-kexec":           {"", "2"},
+		"system-running":        {"soon"},
+		"health-command":        {"'unbalanced"},
+		"reboot-timeout":        {"0s", "-1s", "x"},
+		"health-timeout":        {"0s", "1ns"},
+		"settle":                {"-1s", "5"},
+		"metrics-address":       {"9650", "host:port", ":70000"},
+		"log-level":             {"loud", ""},
+		"log-format":            {"xml", ""},
+		"dry-run":               {"2"},
+		"window":                {"", "soon", "Mon-Fri 22:00", "25:00-26:00", "01:00-02:00 Mars/Olympus", "freeze: 2027-01-03..2026-12-20"},
+		"window-end":            {"", "stop"},
+		"window-reserve":        {"", "-1m", "30", "last"},
+		"blocking-pods":         {"", "app in training", "spec.nodeName=x"},
+		"wait-for-daemonsets":   {"", "app in x", "yes", "On", "off", "no"},
+		"approval":              {"maybe"},
 	} {
 		for _, v := range values {
 			if _, _, err := load([]string{"--" + flag + "=" + v}, env); err == nil || !strings.Contains(err.Error(), "--"+flag) {
@@ -135,8 +220,8 @@ func TestBadFiles(t *testing.T) {
 	if _, _, err := load([]string{"--config=/nonexistent"}, env); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("a file that is missing: %v", err)
 	}
-	if c, _, err := load([]string{"--config=" + file(t, "")}, env); err != nil || c.Slots != 1 {
-		t.Errorf("an empty file: %v", err)
+	if c, _, err := load([]string{"--config=" + file(t, "{}")}, env); err != nil || c.Slots != 1 {
+		t.Errorf("a file without settings: %v", err)
 	}
 	if c, _, err := load([]string{"--config=" + file(t, "# ours\n---\nslots: 3\n---\n# no more\n")}, env); err != nil || c.Slots != 3 {
 		t.Errorf("a file with an empty document at its end: %v", err)
@@ -220,7 +305,7 @@ func TestRebooter(t *testing.T) {
 
 // What check-config prints leads to the same configuration.
 func TestCheckConfigRoundTrip(t *testing.T) {
-	args := []string{"--slots=3", "--sentinel=/run/a", "--sentinel=/run/b", "--drain-timeout=0", "--reboot-command=sh -c 'sleep 1; reboot'", "--metrics-address=", "--drain=false", "--log-level=debug", "--health-command=ok \x1b[2J\u202e\u009b '\"1\\' \U0001f642\U000e0041", "--sentinel=/run/\u202ec"}
+	args := []string{"--window=sat,sun 00:00-24:00", "--window=freeze: 2026-12-20..2027-01-03 Europe/Berlin", "--window-reserve=90m", "--slots=3", "--sentinel=/run/a", "--sentinel=/run/b", "--drain-timeout=0", "--reboot-command=sh -c 'sleep 1; reboot'", "--metrics-address=", "--drain=false", "--log-level=debug", "--health-command=ok \x1b[2J\u202e\u009b '\"1\\' \U0001f642\U000e0041", "--sentinel=/run/\u202ec"}
 	var first, second, stderr bytes.Buffer
 	if code := run(append([]string{"check-config"}, args...), env, &first, &stderr); code != 0 {
 		t.Fatalf("exit status %d: %s", code, &stderr)
@@ -278,7 +363,7 @@ func FuzzFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		c, _, err := load([]string{"--config=" + path}, env)
-		if err != nil {
+		if err != nil || len(c.PrometheusHeaders) > 0 { // whose values are not printed
 			return
 		}
 		// What was accepted can be printed, and is accepted again.

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +13,6 @@ import (
 	"unicode"
 
 	"github.com/spf13/pflag"
-	goyaml "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 )
 
@@ -29,35 +28,83 @@ type given struct{ value, where string }
 func load(args, environ []string) (c *config, help bool, err error) {
 	opts := options()
 	var errs []error
+	env := environment(environ)
 	flags, file, help, flagErrs := readFlags(opts, args)
 	if help {
 		return nil, true, nil
 	}
 	errs = append(errs, flagErrs...)
-	env := environment(environ)
 	if file == nil {
-		if v, ok := env[envName(fileFlag)]; ok {
-			file = &given{v, "environment variable " + envName(fileFlag)}
-		}
+		file = fileOf(env)
 	}
-	var keys map[string][]given
+	var in fileContent
 	if file != nil {
-		keys, err = readFile(opts, file.value)
+		in, err = readFile(opts, file.value)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", file.where, err))
+			for _, e := range flatten(err) {
+				errs = append(errs, fmt.Errorf("%s: %w", file.where, e))
+			}
 		}
 	}
+	l := layers{opts: opts, env: env, flags: flags}
+	c, topErrs := l.settings(in.keys, nil)
+	errs = append(errs, topErrs...)
+	pools, poolErrs := l.pools(in, topErrs)
+	c.pools = pools
+	errs = append(errs, poolErrs...)
+	if len(errs) == 0 {
+		errs = append(errs, sharedLocks(c))
+	}
+	return c, false, errors.Join(errs...)
+}
 
-	c = new(config)
-	for _, o := range opts {
-		values := split(o, byDefault(o, env), "default of --"+o.flag)
-		if v, ok := keys[o.flag]; ok {
+// fileOf is the file that the environment names, nil if it names none.
+func fileOf(env map[string]string) *given {
+	v, ok := env[envName(fileFlag)]
+	if !ok {
+		return nil
+	}
+	return &given{v, "environment variable " + envName(fileFlag)}
+}
+
+// configFile is the path of the configuration file, "" if there is none.
+func configFile(args, environ []string) string {
+	_, file, _, _ := readFlags(options(), args)
+	if file == nil {
+		file = fileOf(environment(environ))
+	}
+	if file == nil {
+		return ""
+	}
+	return file.value
+}
+
+// layers are where a setting may be given, but the file.
+type layers struct {
+	opts  []option
+	env   map[string]string
+	flags map[string][]given
+}
+
+// settings are the effective ones by the file's keys, which those of a pool override.
+func (l layers) settings(file, pool map[string][]given) (*config, []error) {
+	c := new(config)
+	var errs []error
+	for _, o := range l.opts {
+		var values []given
+		if v := byDefault(o, l.env); v != "" || !o.list {
+			values = split(o, v, "default of --"+o.flag)
+		}
+		if v, ok := file[o.flag]; ok {
 			values = v
 		}
-		if v, ok := env[envName(o.flag)]; ok {
+		if v, ok := pool[o.flag]; ok {
+			values = v
+		}
+		if v, ok := l.env[envName(o.flag)]; ok {
 			values = split(o, v, "environment variable "+envName(o.flag))
 		}
-		if v, ok := flags[o.flag]; ok {
+		if v, ok := l.flags[o.flag]; ok {
 			values = v
 		}
 		if !o.list {
@@ -69,8 +116,10 @@ func load(args, environ []string) (c *config, help bool, err error) {
 			}
 		}
 	}
-	errs = append(errs, c.check())
-	return c, false, errors.Join(errs...)
+	if err := c.check(); err != nil {
+		errs = append(errs, flatten(err)...)
+	}
+	return c, errs
 }
 
 // split takes a list apart, as the environment and the defaults have it.
@@ -79,7 +128,7 @@ func split(o option, value, where string) []given {
 		return []given{{value, where}}
 	}
 	var out []given
-	for part := range strings.SplitSeq(value, ",") {
+	for part := range strings.SplitSeq(value, cmp.Or(o.separator, ",")) {
 		out = append(out, given{strings.TrimSpace(part), where})
 	}
 	return out
@@ -173,108 +222,6 @@ func keyName(flag string) string {
 	return strings.Join(parts, "")
 }
 
-// readFile reads the configuration file into values as they would be written on
-// the command line.
-func readFile(opts []option, path string) (map[string][]given, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := oneDocument(data); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	// Strict: a key that is there twice is an error.
-	data, err = yaml.YAMLToJSONStrict(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	var raw map[string]any
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return nil, fmt.Errorf("%s: not a mapping of keys to values: %w", path, err)
-	}
-	out := map[string][]given{}
-	var errs []error
-	for _, o := range opts {
-		key := keyName(o.flag)
-		v, ok := raw[key]
-		if !ok {
-			continue
-		}
-		delete(raw, key)
-		where := fmt.Sprintf("%s: key %s", path, key)
-		values, err := written(o, v)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", where, err))
-			continue
-		}
-		for _, s := range values {
-			out[o.flag] = append(out[o.flag], given{s, where})
-		}
-	}
-	var unknown []string
-	for k := range raw {
-		unknown = append(unknown, k)
-	}
-	slices.Sort(unknown)
-	for _, k := range unknown {
-		errs = append(errs, fmt.Errorf("%s: unknown key %s", path, k))
-	}
-	return out, errors.Join(errs...)
-}
-
-// oneDocument is nil if a file has nothing after its first document, which is all that is
-// read of it.
-func oneDocument(data []byte) error {
-	documents := goyaml.NewDecoder(bytes.NewReader(data))
-	for n := 1; ; n++ {
-		var content any
-		err := documents.Decode(&content)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case n > 1 && content != nil:
-			return errors.New("more than one YAML document; only the first one would be used: put all settings into one")
-		}
-	}
-}
-
-// written is a value of the file as it would be written on the command line.
-func written(o option, v any) ([]string, error) {
-	if l, ok := v.([]any); ok && o.list {
-		if len(l) == 0 {
-			return nil, errors.New("must not be an empty list")
-		}
-		var out []string
-		for _, x := range l {
-			s, ok := x.(string)
-			if !ok {
-				return nil, fmt.Errorf("%v is not a string", x)
-			}
-			out = append(out, s)
-		}
-		return out, nil
-	}
-	switch o.get(new(config)).(type) {
-	case bool:
-		if b, ok := v.(bool); ok {
-			return []string{fmt.Sprint(b)}, nil
-		}
-		return nil, fmt.Errorf("%v is neither true nor false", v)
-	case int:
-		if n, ok := v.(float64); ok {
-			return []string{fmt.Sprint(n)}, nil
-		}
-		return nil, fmt.Errorf("%v is not a number", v)
-	default:
-		if s, ok := v.(string); ok {
-			return []string{s}, nil
-		}
-		return nil, fmt.Errorf("%v is not a string (durations are written with a unit, such as \"30m\")", v)
-	}
-}
-
 // byDefault is an option's default as it would be written on the command line.
 func byDefault(o option, env map[string]string) string {
 	switch o.flag {
@@ -302,6 +249,9 @@ func (c *config) write(w io.Writer) error {
 	var buf bytes.Buffer
 	for _, o := range options() {
 		value := o.get(c)
+		if all, ok := value.([]string); ok && len(all) == 0 {
+			continue // nothing, as by default: a list that is given must not be empty
+		}
 		data, err := yaml.Marshal(map[string]any{keyName(o.flag): value})
 		if strings.ContainsFunc(fmt.Sprint(value), func(c rune) bool { return !unicode.IsPrint(c) }) {
 			data, err = escaped(keyName(o.flag), value), nil
@@ -335,7 +285,8 @@ func usage() string {
 
 Usage:
   rebootd [flags]                the daemon
-  rebootd check-config [flags]   validate the configuration and print it
+  rebootd check-config [flags]   validate the configuration and print it, with the pool of the node, of which
+                                 --node-labels=KEY=VALUE,… says the labels where it cannot be asked
   rebootd logind-reboot [LEVEL [MESSAGE]]
                                  ask the host's logind to reboot, kexec or soft-reboot, as --reboot-method=logind does
   rebootd version
@@ -355,5 +306,5 @@ func defaultWords(o option) string {
 	if o.about != "" {
 		return o.about
 	}
-	return "`" + strings.ReplaceAll(o.def, ",", "`, `") + "`"
+	return "`" + strings.ReplaceAll(o.def, cmp.Or(o.separator, ","), "`, `") + "`"
 }

@@ -51,6 +51,17 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "rebootd: unknown command %q; see rebootd help\n", command)
 		return exitUsage
 	}
+	var nodeLabels *string
+	if command == "check-config" {
+		rest, value, given, err := takeFlag(args, labelsFlag)
+		if err != nil {
+			fmt.Fprintf(stderr, "rebootd: %v\n", err)
+			return exitUsage
+		}
+		if args = rest; given {
+			nodeLabels = &value
+		}
+	}
 	cfg, help, err := load(args, environ)
 	if help {
 		fmt.Fprint(stdout, usage())
@@ -63,13 +74,17 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	if command == "check-config" {
-		if err := cfg.write(stdout); err != nil {
+		settings, err := nodeSettings(cfg, nodeLabels, stdout, stderr)
+		if err == nil {
+			err = checkConfig(settings, time.Now(), stdout, stderr)
+		}
+		if err != nil {
 			fmt.Fprintf(stderr, "rebootd: %s\n", printable.Line(err.Error(), maxField))
 			return exitFailed
 		}
 		return exitOK
 	}
-	if err := runDaemon(cfg, stderr); err != nil {
+	if err := runDaemon(cfg, args, environ, stderr); err != nil {
 		fmt.Fprintf(stderr, "rebootd: %s\n", printable.Line(err.Error(), maxField))
 		return exitFailed
 	}

@@ -67,7 +67,9 @@ waits for the node's turn, cordons and drains the node, reboots it, verifies tha
 puts it back as it was found and passes the turn on.
 .PP
 .B rebootd check\-config
-validates the settings and prints them as a configuration file.
+validates the settings and prints them as a configuration file, with the pool that the node is in;
+.B \-\-node\-labels
+says the labels of the node (pool=db,gpu=true) where the API server cannot be asked.
 .SH OPTIONS
 Every flag is also an environment variable
 .RB ( \-\-drain\-timeout
@@ -75,7 +77,10 @@ is
 .BR REBOOTD_DRAIN_TIMEOUT )
 and a key of the file
 .RB ( drainTimeout ).
-A flag beats the environment, which beats the file.
+A flag beats the environment, which beats the pool of the file that the node is in
+.RB ( pools ),
+which beats the rest of the file. The file is read again when it changes; what is wrong with it then is refused,
+and the settings from before stay in force.
 .TP
 .BI \-\-config= FILE
 a YAML file with these settings
@@ -107,6 +112,7 @@ in the RPM package: requests a reboot when dnf says that updated packages need o
 the packages for which it has requested a reboot, so that it requests no other one for them
 .SH SIGNALS
 On SIGTERM or SIGINT the daemon stops within 5 seconds and undoes nothing; the next start continues.
+On SIGHUP it reads the configuration file again.
 .SH EXIT STATUS
 0: stopped by a signal; 1: cannot start; 2: the settings are not valid, with every error on standard error.
 .SH SEE ALSO
@@ -132,6 +138,7 @@ _rebootd() {
 	COMPREPLY=()
 	if [[ $word == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W '` + strings.Join(flags, " ") + `' -- "$word")
+		[[ ${COMP_WORDS[1]} != check-config ]] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W '--node-labels=' -- "$word")
 		[[ ${COMPREPLY[0]} != *= ]] || compopt -o nospace
 	elif [[ $COMP_CWORD == 1 ]]; then
 		mapfile -t COMPREPLY < <(compgen -W 'check-config help version' -- "$word")

@@ -94,10 +94,14 @@ func podMeanings(blocks bool) map[api.PodReason]string {
 // gateTable has the gates in the order of their precedence.
 func gateTable() string {
 	var b strings.Builder
-	b.WriteString("| gate | closed while | the node |\n|---|---|---|\n")
+	b.WriteString("| gate | closed while | the node | after the deadline |\n|---|---|---|---|\n")
 	for _, g := range gates(new(config), parts{}) {
 		k := g.gate.Kind()
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.Name, k.Meaning, k.Binds)
+		after := ""
+		if k.Soft {
+			after = "is passed over"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.Meaning, k.Binds, after)
 	}
 	return b.String()
 }

@@ -37,10 +37,14 @@ type room struct {
 // room does not have, decides here whether the room may know that.
 var rooms = map[string]room{
 	"daemon/api":       {pure: true},
+	"daemon/cooldown":  {pure: true, rooms: []string{"daemon/api", "daemon/days", "daemon/gate"}},
+	"daemon/days":      {pure: true},
 	"daemon/printable": {std: []string{"unicode/utf16"}, pure: true},
 	"daemon/gate":      {std: []string{"context"}, pure: true, rooms: []string{"daemon/api"}}, // for the signature of Run
 	"daemon/others":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}, others: []string{"k8s.io/api/core/v1"}},
-	"daemon/decide":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}},
+	"daemon/decide":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable", "daemon/days"}},
+
+	"daemon/approval": {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}},
 
 	"lock":                 {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
 	"lock/lease":           {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api", "daemon/printable", "lock"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
@@ -54,6 +58,11 @@ var rooms = map[string]room{
 		others: []string{"github.com/godbus/dbus/v5", "golang.org/x/sys/unix"},
 	},
 
+	"daemon/alerts": {
+		std:    []string{"crypto/tls", "crypto/x509", "math/rand/v2", "net", "net/http", "net/netip", "net/url", "os"},
+		rooms:  []string{"daemon/api", "daemon/gate", "daemon/printable"},
+		others: []string{"golang.org/x/crypto/x509roots/fallback/bundle"},
+	},
 	"daemon/availability": {
 		rooms:  []string{"daemon/api", "daemon/backoff", "daemon/decide", "daemon/gate", "lock"},
 		others: []string{"github.com/rs/zerolog", "k8s.io/api/core/v1", "k8s.io/apimachinery"},
@@ -67,8 +76,22 @@ var rooms = map[string]room{
 		std: []string{"net/http", "net/url"}, rooms: []string{"daemon/api"},
 		others: []string{"github.com/prometheus/client_golang/prometheus", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"},
 	},
+	"daemon/pods": {rooms: []string{"daemon/api", "daemon/backoff", "daemon/gate", "daemon/printable"}, others: []string{"k8s.io/api/core/v1", "k8s.io/apimachinery"}},
+	"daemon/policy": {
+		rooms:  []string{"daemon/api", "daemon/backoff", "daemon/gate", "daemon/printable", "daemon/reply"},
+		others: []string{"github.com/rs/zerolog"},
+	},
+	"daemon/reply": {others: []string{"k8s.io/apimachinery"}, std: []string{"net"}},
+	"daemon/preflight": {
+		rooms:  []string{"daemon/api", "daemon/backoff", "daemon/gate", "daemon/printable", "drain"},
+		others: []string{"github.com/rs/zerolog"},
+	},
 	"daemon/possible": {rooms: []string{"daemon/api", "daemon/gate", "reboot"}},
 	"daemon/sentinel": {std: []string{"io/fs", "os", "path/filepath", "syscall"}, rooms: []string{"daemon/api", "daemon/printable"}, others: []string{"github.com/fsnotify/fsnotify"}},
+
+	"daemon/window":       {pure: true},
+	"daemon/window/zones": {std: []string{"compress/gzip", "embed"}},
+	"daemon/windows":      {rooms: []string{"daemon/api", "daemon/gate", "daemon/window"}},
 
 	"daemon/sim": {
 		std: []string{"math/rand/v2", "net", "net/http", "os/exec", "syscall"}, rooms: []string{"daemon/api", "daemon/hook", "daemon/sentinel", "drain", "lock", "lock/lease", "lock/lease/leasetest", "lock/nodelease", "reboot"},
@@ -77,7 +100,7 @@ var rooms = map[string]room{
 	"daemon": {
 		std: []string{"crypto/rand", "math/rand/v2", "net", "net/http"},
 		rooms: []string{
-			"daemon/api", "daemon/backoff", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/others", "daemon/printable", "daemon/sentinel",
+			"daemon/api", "daemon/backoff", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/others", "daemon/printable", "daemon/reply", "daemon/sentinel",
 			"drain", "lock", "lock/nodelease", "reboot",
 		},
 		others: []string{"github.com/prometheus/client_golang", "github.com/rs/zerolog", "k8s.io/api/core/v1", "k8s.io/apimachinery"},
@@ -85,8 +108,7 @@ var rooms = map[string]room{
 	"cmd/rebootd": {
 		std: []string{"log/slog", "net", "net/http", "os", "os/signal", "path/filepath", "runtime/debug", "syscall"},
 		rooms: []string{
-			"daemon", "daemon/api", "daemon/availability", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/kube", "daemon/others", "daemon/possible", "daemon/printable", "daemon/sentinel",
-			"drain", "lock", "lock/lease", "lock/nodelease", "reboot",
+			"daemon", "daemon/alerts", "daemon/api", "daemon/approval", "daemon/availability", "daemon/cooldown", "daemon/days", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/kube", "daemon/others", "daemon/pods", "daemon/policy", "daemon/possible", "daemon/preflight", "daemon/printable", "daemon/sentinel", "daemon/window", "daemon/window/zones", "daemon/windows", "drain", "lock", "lock/lease", "lock/nodelease", "reboot",
 		},
 		others: []string{
 			"github.com/coreos/go-systemd/v22/daemon", "github.com/kballard/go-shellquote", "github.com/prometheus/client_golang",

@@ -3,32 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"os/signal"
-	"sync"
-	"syscall"
 	"time"
 
-	sdnotify "github.com/coreos/go-systemd/v22/daemon"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 
 	"rebootd.dev/daemon"
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/daemon/approval"
 	"rebootd.dev/daemon/availability"
+	"rebootd.dev/daemon/cooldown"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/hook"
 	"rebootd.dev/daemon/kube"
+	"rebootd.dev/daemon/pods"
+	"rebootd.dev/daemon/policy"
 	"rebootd.dev/daemon/possible"
 	"rebootd.dev/daemon/printable"
 	"rebootd.dev/daemon/sentinel"
@@ -42,53 +35,9 @@ const (
 	// slotDuration is what a held slot's Lease says that its holder is good for
 	// without a renewal. It informs people and tools; nothing expires by it.
 	slotDuration = 15 * time.Minute
-	// bindAgain is how often the metrics address is tried again: in a rollout of
-	// the daemon the one before may still have it.
-	bindAgain = 5 * time.Second
 	// podUIDVariable tells a pod's own UID, by the downward API.
 	podUIDVariable = "POD_UID"
 )
-
-// runDaemon puts the rooms together and works until a signal ends it.
-func runDaemon(cfg *config, stderr io.Writer) error {
-	log := newLogger(cfg, stderr)
-	klog.SetSlogLogger(slog.New(zerolog.NewSlogHandler(log.With().Str("from", "client-go").Logger())))
-
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	kube.RegisterMetrics(registry)
-	metrics := daemon.NewMetrics(registry, versionString())
-	alive := new(daemon.Liveness)
-	alive.Mark()
-
-	watcher, err := sentinel.New(cfg.HostRoot, cfg.Sentinels)
-	if err != nil {
-		return err
-	}
-	d, err := wire(cfg, log, metrics, alive, watcher)
-	if err != nil {
-		return err
-	}
-
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { watcher.Run(ctx) })
-	if cfg.MetricsAddress != "" {
-		wg.Go(func() { serve(ctx, cfg.MetricsAddress, daemon.Handler(registry, alive, d.Ready()), log) })
-	}
-	log.Info().Str("version", versionString()).Str("node", cfg.NodeName).Strs("sentinels", cfg.Sentinels).
-		Str("reboot_method", cfg.RebootMethod).Str("reboot_command", cfg.RebootCommand).Bool("dry_run", cfg.DryRun).Msg("rebootd is starting")
-	// Ready before the API server has answered: it may be away for an hour, and
-	// the unit is no less up for it.
-	notify(log, sdnotify.SdNotifyReady)
-	d.Run(ctx)
-	notify(log, sdnotify.SdNotifyStopping)
-	log.Info().Msg("rebootd is stopping; the next start continues any operation in progress")
-	return nil
-}
 
 // turnLimit is for how long a node may hold a slot that does as it should, 0 where
 // there is no limit.
@@ -96,11 +45,21 @@ func turnLimit(cfg *config) time.Duration {
 	if cfg.DrainTimeout == 0 {
 		return 0
 	}
+	return cfg.Interval + rebootLimit(cfg)
+}
+
+// rebootLimit is how long a reboot that does as it should may take, drain included, 0 where
+// there is no limit.
+func rebootLimit(cfg *config) time.Duration {
+	if cfg.DrainTimeout == 0 {
+		return 0
+	}
 	return cfg.DrainTimeout + cfg.RebootTimeout + cfg.HealthTimeout + cfg.Settle
 }
 
 // wire makes the daemon of its rooms.
-func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemon.Liveness, watcher *sentinel.Watcher) (*daemon.Daemon, error) {
+func (p *process) wire(w *wiring, log zerolog.Logger, watcher *sentinel.Watcher) (*daemon.Daemon, error) {
+	cfg, metrics := w.cfg, p.metrics
 	restConfig, err := apiConfig(cfg)
 	if err != nil {
 		return nil, err
@@ -142,7 +101,6 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 		}
 	}
 	runner := cfg.hookRunner(log)
-	beat := watchdog(log)
 	var stages []daemon.Stage
 	if runner != nil {
 		stages = append(stages, daemon.PreDrainHooks(runner))
@@ -156,16 +114,16 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 	return daemon.New(daemon.Config{
 		NodeName: cfg.NodeName, Same: cfg.Same,
 		Policy: decide.Policy{
-			Lock: cfg.LockName, OrderWait: cfg.DrainTimeout,
+			Lock: cfg.LockName, OrderWait: cfg.DrainTimeout, Deadline: cfg.Deadline,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
 			AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
 		},
-		Gates: inUse(gates(cfg, parts{api: client, lock: slots, log: log})), Stages: stages,
+		Gates: inUse(gates(cfg, parts{api: client, lock: slots, drain: drainer, log: log})), Stages: stages,
 		API: client, Lock: slots, NodeLease: nodeLease, LeaseRequired: cfg.NodeLease == leaseRequired, Host: reboot.Host{Root: cfg.HostRoot}, Sentinels: watcher.States(),
 		WatchShutdown:  reboot.WatchShutdown,
 		CancelShutdown: reboot.CancelShutdown,
 		Userspace:      reboot.ReadUserspace,
-		Checks:         cfg.checks(runner),
+		Checks:         cfg.checks(p.postBoot(runner)),
 		Spawn: func(level api.Level, output func(string)) (daemon.Child, error) {
 			c, err := cfg.rebooter().Start(string(level), output)
 			if err != nil {
@@ -174,10 +132,9 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 			return c, nil
 		},
 		Status: func(text string) { notifyStatus(log, text) },
-		Alive: func() {
-			alive.Mark()
-			beat()
-		},
+		Alive:  p.isAlive,
+		Fits:   p.settings.fits, Before: p.before, ConfigRefused: p.settings.whyRefused, Mark: w.mark,
+		MinUptime: cfg.MinUptime,
 		Rebooters: (reboot.Host{Root: cfg.HostRoot}).AutomaticReboots(),
 		DryRun:    cfg.DryRun, Log: log, Metrics: metrics,
 	})
@@ -185,9 +142,10 @@ func wire(cfg *config, log zerolog.Logger, metrics *daemon.Metrics, alive *daemo
 
 // parts are what gates are made of, besides the settings.
 type parts struct {
-	api  *kube.Client
-	lock *lease.Lock
-	log  zerolog.Logger
+	api   *kube.Client
+	lock  *lease.Lock
+	drain *drain.Drainer
+	log   zerolog.Logger
 }
 
 // registered is a gate, and whether the settings have it asked.
@@ -199,15 +157,28 @@ type registered struct {
 // gates are registered here, in the order of their precedence: of several that are
 // closed, people are told of the first.
 func gates(cfg *config, p parts) []registered {
+	window, freeze := cfg.windowGates()
 	return []registered{
 		{daemon.Hold, true},
 		{daemon.OthersAtWork, true},
 		{daemon.NodeLeaseFree, true},
 		{daemon.NodeLeaseThere, true},
+		{daemon.LockName, true},
+		{daemon.ConfigValid, true},
 		{daemon.Inhibitors, true},
 		{&possible.Gate{Ask: cfg.rebooter().Possible}, true},
+		{freeze, true},
+		{window, true},
+		{approval.Gate{}, cfg.Approval},
+		{&cooldown.MinUptime{Least: cfg.MinUptime}, true},
+		{&policy.Gate{API: p.api, Node: cfg.NodeName, Log: p.log}, true},
 		{daemon.Paused, true},
 		{&availability.Gate{API: p.api, Lock: p.lock, Node: cfg.NodeName, Name: cfg.LockName, Same: cfg.Same, Limit: cfg.limit, Log: p.log}, cfg.limit.IsSet()},
+		{&cooldown.Interval{Least: cfg.Interval}, cfg.Interval > 0},
+		{cfg.alertSettings.gate(cfg.HealthTimeout, daemon.PastDeadline(p.api, cfg.NodeName, cfg.LockName), p.log), cfg.PrometheusURL != ""},
+		{&pods.Blocking{API: p.api, Node: cfg.NodeName, Selectors: cfg.BlockingPods}, len(cfg.BlockingPods) > 0},
+		cfg.preflight(p),
+		{&pods.DaemonSets{API: p.api, Node: cfg.NodeName, SelfUID: types.UID(os.Getenv(podUIDVariable)), Which: cfg.DaemonSetPods}, cfg.WaitForDaemonSets},
 	}
 }
 
@@ -236,9 +207,9 @@ func (c *config) hookRunner(log zerolog.Logger) *hook.Runner {
 }
 
 // checks are what a node must pass after a boot, besides what its Node says.
-func (c *config) checks(hooks *hook.Runner) (out []func(context.Context) error) {
-	if hooks != nil {
-		out = append(out, (&hook.Once{Runner: hooks, Stage: hook.PostBoot}).Check)
+func (c *config) checks(postBoot *hook.Once) (out []func(context.Context) error) {
+	if postBoot != nil {
+		out = append(out, postBoot.Check)
 	}
 	if c.SystemRunning {
 		out = append(out, reboot.SystemRunning)
@@ -262,25 +233,4 @@ func apiConfig(cfg *config) (*rest.Config, error) {
 		return nil, fmt.Errorf("read the kubeconfig %s: %w", cfg.Kubeconfig, err)
 	}
 	return c, nil
-}
-
-// serve answers on address until ctx ends.
-func serve(ctx context.Context, address string, h http.Handler, log zerolog.Logger) {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
-	for ctx.Err() == nil {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			end := context.AfterFunc(ctx, func() { _ = srv.Close() })
-			err = srv.Serve(l)
-			end()
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		log.Error().Err(err).Str("address", address).Dur("retry_in", bindAgain).Msg("cannot serve metrics and health; retrying")
-		select {
-		case <-time.After(bindAgain):
-		case <-ctx.Done():
-		}
-	}
 }

@@ -24,6 +24,10 @@ const (
 	// ReleasedByAnnotation says that a slot was released as it should be, and by whom:
 	// not created again, and not cleared by people.
 	ReleasedByAnnotation = "rebootd.dev/released-by"
+	// VacatedAnnotation is when the last holder that had worked on its node under the slot
+	// released it, by that node's clock, by RFC 3339. Releases of others leave it as it is,
+	// those of versions that do not know it too.
+	VacatedAnnotation = "rebootd.dev/vacated"
 	// HolderUIDAnnotation is the UID of the holder's Node: a Node that is created again
 	// under the same name is another one.
 	HolderUIDAnnotation = "rebootd.dev/holder-uid"
@@ -56,6 +60,16 @@ func SlotIndex(lock, lease string) (i int, ok bool) {
 		return 0, false
 	}
 	return i, true
+}
+
+// LockOf is the name of the lock, and the index of the slot, that a Lease has by its name.
+func LockOf(lease string) (lock string, i int, ok bool) {
+	cut := strings.LastIndexByte(lease, '-')
+	if cut < 1 {
+		return "", 0, false
+	}
+	i, ok = SlotIndex(lease[:cut], lease)
+	return lease[:cut], i, ok
 }
 
 // ZoneName is the name of the Lease whose holder is the zone of those that hold slots:

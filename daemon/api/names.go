@@ -15,6 +15,17 @@ const (
 	// AbortAnnotation is set by people who give the operation up, whatever its phase; its
 	// value says why. The daemon removes it when that is done.
 	AbortAnnotation = "rebootd.dev/abort"
+	// WindowsAnnotation is set by people: the maintenance windows of the node, in place of
+	// the configured ones, and freezes, besides the configured ones; separated by semicolons
+	// or line breaks.
+	WindowsAnnotation = "rebootd.dev/windows"
+	// DeadlineAnnotation is set by people: by when the reboot is to begin, by RFC 3339.
+	DeadlineAnnotation = "rebootd.dev/deadline"
+	// ApprovalAnnotation is set by people who approve a reboot: the ID of the operation, or
+	// "until" and a time by RFC 3339.
+	ApprovalAnnotation = "rebootd.dev/approval"
+	// DaemonAnnotation says which version of the daemon runs on the node, with which settings.
+	DaemonAnnotation = "rebootd.dev/daemon"
 	// PriorityAnnotation is set by people: an integer, the higher the sooner.
 	PriorityAnnotation = "rebootd.dev/priority"
 )

@@ -15,6 +15,9 @@ type Past struct {
 	Results map[Reason]int `json:"results,omitempty"`
 	// Verified is when a reboot was verified last; zero: none was.
 	Verified time.Time `json:"verified,omitzero"`
+	// Returned is after how many reboots in a row, up to the last, a sentinel has soon
+	// requested the one that followed.
+	Returned int `json:"returned,omitempty"`
 	// DownSeconds is from the order of the last reboot until the daemon of the next boot
 	// had started.
 	DownSeconds float64   `json:"downSeconds,omitempty"`
@@ -39,7 +42,7 @@ func DurationBounds() []float64 {
 }
 
 // pastFields are the JSON names of Past's own fields.
-var pastFields = []string{"results", "verified", "downSeconds", "drain", "reboot"}
+var pastFields = []string{"results", "verified", "returned", "downSeconds", "drain", "reboot"}
 
 // Clone copies it to the last field; a copy of nil is empty.
 func (p *Past) Clone() *Past {
@@ -58,6 +61,20 @@ func (p *Past) Ended(r Reason) {
 		p.Results = map[Reason]int{}
 	}
 	p.Results[r]++
+}
+
+// Soon is how soon after a verified reboot, at the least, a sentinel that requests the next
+// one counts as having come back.
+const Soon = 10 * time.Minute
+
+// CameBack says whether a request came within a time after the last verified reboot. p may
+// be nil.
+func (p *Past) CameBack(requested time.Time, within time.Duration) bool {
+	if p == nil || p.Verified.IsZero() {
+		return false
+	}
+	after := requested.Sub(p.Verified)
+	return after >= 0 && after < within
 }
 
 // Seconds is a duration as the past has it. What a clock that was set back makes negative
@@ -107,7 +124,7 @@ func (p *Past) UnmarshalJSON(data []byte) error {
 			*d = Durations{}
 		}
 	}
-	p.DownSeconds = max(0, p.DownSeconds)
+	p.DownSeconds, p.Returned = max(0, p.DownSeconds), max(0, p.Returned)
 	maps.DeleteFunc(p.Results, func(_ Reason, n int) bool { return n < 0 })
 	return nil
 }

@@ -39,6 +39,18 @@ const (
 
 	ReasonAnnotationInvalid Reason = "AnnotationInvalid"
 	ReasonOtherRebooter     Reason = "OtherRebooter"
+	ReasonConfigRefused     Reason = "ConfigRefused"
+
+	ReasonOutsideWindow    Reason = "OutsideWindow"
+	ReasonFrozen           Reason = "Frozen"
+	ReasonAwaitingApproval Reason = "AwaitingApproval"
+	ReasonApproved         Reason = "Approved"
+	ReasonAlertsFiring     Reason = "AlertsFiring"
+	ReasonPodsBlock        Reason = "PodsBlock"
+	ReasonPolicyDenies     Reason = "PolicyDenies"
+	ReasonWouldNotDrain    Reason = "WouldNotDrain"
+	ReasonCoolingDown      Reason = "CoolingDown"
+	ReasonPodsNotReady     Reason = "PodsNotReady"
 )
 
 // ReasonInfo is what is to be known of a reason.
@@ -97,8 +109,19 @@ var reasons = []ReasonInfo{
 	{Reason: ReasonAbortPending, Warning: true, Meaning: "People abort the operation, and its reboot was ordered: one that the machine has scheduled is cancelled; else the machine may go down at any moment, and the node is put back if it does not."},
 	{Reason: ReasonRecordTooNew, Warning: true, Meaning: "The record on the Node was written by a newer version of rebootd. The daemon takes no action until that version runs here again or people abort the operation."},
 	{Reason: ReasonRecordInvalid, Warning: true, Meaning: "The record on the Node cannot be read, or contradicts the machine's boot ID. The daemon takes no action until people abort the operation, which removes the record."},
-	{Reason: ReasonAnnotationInvalid, Warning: true, Meaning: "An annotation that people have set on the Node has a value that is not valid. It is ignored, and the message says which values are valid. In an Event, in the log, and in the condition while nothing is requested; never the reason of a condition."},
-	{Reason: ReasonOtherRebooter, Warning: true, Meaning: "Another program is configured to reboot the machine, and would bypass the lock and the drain. The message says which. In an Event, in the log, and in the condition while nothing is requested; never the reason of a condition."},
+	{Reason: ReasonAnnotationInvalid, Warning: true, Meaning: "An annotation that people have set on the Node has a value that is not valid. It is ignored, unless the message says otherwise, and the message says which values are valid. In an Event, in the log, and in the condition while the node is idle or waits; never the reason of a condition."},
+	{Reason: ReasonOtherRebooter, Warning: true, Meaning: "Another program is configured to reboot the machine, and would bypass the lock and the drain. The message says which. In an Event, in the log, and in the condition while the node is idle or waits; never the reason of a condition."},
+	{Reason: ReasonConfigRefused, Warning: true, Meaning: "The configuration file has changed and cannot be used as it is. The settings from before stay in force, and no reboot begins, since the daemon would not start after it. The message says what is wrong."},
+	{Reason: ReasonOutsideWindow, Meaning: "No maintenance window is open, or the one that is closes too soon. The message says when the next one opens."},
+	{Reason: ReasonFrozen, Meaning: "A freeze is in force. The message says until when."},
+	{Reason: ReasonAwaitingApproval, Meaning: "Reboots need approval, and nobody has approved this one. The message says how to."},
+	{Reason: ReasonApproved, Meaning: "Somebody has approved the reboot. The message says who and when, as far as the API server knows it. In an Event and in the log; never the reason of a condition."},
+	{Reason: ReasonAlertsFiring, Warning: true, Meaning: "Alerts that block reboots are firing, or Prometheus cannot be asked. The message says which, or why."},
+	{Reason: ReasonPodsBlock, Meaning: "Pods on the node block the reboot. The message says which."},
+	{Reason: ReasonPolicyDenies, Warning: true, Meaning: "The API server would refuse to cordon the node: an admission policy or webhook of the cluster denies it. The message has its words."},
+	{Reason: ReasonWouldNotDrain, Warning: true, Meaning: "Pods on the node could not be evicted, and no time would change that. The message says which, why, and what to do."},
+	{Reason: ReasonCoolingDown, Meaning: "The last reboot, of this node or in the cluster, was too short a time ago. The message says until when."},
+	{Reason: ReasonPodsNotReady, Meaning: "Pods of DaemonSets on the node are not Ready after the boot."},
 	{Reason: ReasonAPIUnreachable, Warning: true, Meaning: "The API server does not answer. Nothing is lost. The daemon retries and continues when the API server answers."},
 }
 
@@ -108,6 +131,6 @@ func Results() []Reason {
 	return []Reason{
 		ReasonRebootVerified, ReasonCancelled, ReasonAborted, ReasonRebootOverdue, ReasonUnhealthy,
 		ReasonDrainTimedOut, ReasonHookFailed, ReasonRebootFailed, ReasonSlotLost, ReasonNodeLeaseLost, ReasonCordonLost,
-		ReasonHeld, ReasonPaused, ReasonBlocked, ReasonCannotReboot,
+		ReasonHeld, ReasonPaused, ReasonBlocked, ReasonConfigRefused, ReasonCannotReboot, ReasonFrozen, ReasonOutsideWindow, ReasonAwaitingApproval,
 	}
 }

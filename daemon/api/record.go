@@ -48,9 +48,16 @@ type Record struct {
 	// while it is cordoned, and which are ours to remove.
 	Protected []string `json:"protected,omitempty"`
 
+	// Deadline is by when the reboot is to begin, whatever soft gates say; zero: there is
+	// none. It is what the request and the settings said last.
+	Deadline time.Time `json:"deadline,omitzero"`
+	// Deferrals are how often in a row the node had its turn and gave its slot up, since a
+	// gate was closed.
+	Deferrals int `json:"deferrals,omitempty"`
+
 	Attempts  int       `json:"attempts,omitempty"` // that have failed and were undone
-	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them
-	Failure   *Failure  `json:"failure,omitempty"`  // why the last one failed, or why it halted
+	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them, or after the node was put back
+	Failure   *Failure  `json:"failure,omitempty"`  // why that was, or why it halted
 	Order     *Order    `json:"order,omitempty"`    // of the reboot
 	// DrainSince is when the drain began after which the reboot was ordered: it goes on
 	// until the command is spawned. It is believed only where Began names the phase, since
@@ -163,7 +170,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "files", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "undo", "drainRan", "began", "due", "level", "softReboots", "soft",
+	"lock", "annotated", "files", "deadline", "deferrals", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "undo", "drainRan", "began", "due", "level", "softReboots", "soft",
 }
 
 func (r *Record) check() error {
@@ -187,6 +194,9 @@ func (r *Record) check() error {
 	}
 	if r.Attempts < 0 {
 		bad("the record has a negative number of attempts: %d", r.Attempts)
+	}
+	if r.Deferrals < 0 {
+		bad("the record has a negative number of deferrals: %d", r.Deferrals)
 	}
 	if r.Phase == PhaseRebooting && r.Order == nil {
 		bad("the record has phase %s but no order", r.Phase)

@@ -71,7 +71,7 @@ func (*Gate) Kind() gate.Kind {
 }
 
 // Run counts the nodes that are unavailable, at first and whenever that changes.
-func (g *Gate) Run(ctx context.Context, say func(gate.Verdict)) {
+func (g *Gate) Run(ctx context.Context, _ gate.View, say func(gate.Verdict)) {
 	c := &counter{Gate: g, say: say, began: time.Now()}
 	c.run(ctx)
 	if c.last.GiveWay != "" {

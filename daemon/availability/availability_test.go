@@ -100,7 +100,7 @@ func (l *listener) run(t *testing.T, g *Gate) (stop func()) {
 	}
 	t.Cleanup(stop)
 	wg.Go(func() {
-		g.Run(ctx, func(v gate.Verdict) {
+		g.Run(ctx, gate.View{}, func(v gate.Verdict) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.said = v

@@ -12,7 +12,8 @@ import (
 
 const (
 	// The pause after a failed attempt doubles from firstPause to lastPause, so
-	// that a node that cannot be drained does not keep moving its pods about.
+	// that a node that cannot be drained does not keep moving its pods about. After a gate
+	// has had the node put back it is firstPause, but for a hold and a pause of the lock.
 	firstPause = time.Minute
 	lastPause  = 30 * time.Minute
 )
@@ -113,14 +114,23 @@ func rollBack(p Policy, r *api.Record, f Facts, u api.Undo) Step {
 	}
 	n := in(api.PhaseWaiting, r, f)
 	forgetAttempt(n)
-	if u.Failed {
+	switch {
+	case u.Failed:
 		n.Attempts++
 		n.NotBefore = f.Now.Add(Pause(n.Attempts)).UTC().Truncate(time.Second)
 		n.Failure = &api.Failure{Reason: u.Reason, Message: u.Message}
+	case !byHand(u):
+		// A gate that goes to and fro must not keep moving pods about.
+		n.NotBefore = f.Now.Add(firstPause).UTC().Truncate(time.Second)
+		n.Failure = &api.Failure{Reason: api.ReasonBlocked, Message: "the node was put back: " + u.Message}
 	}
 	s.Record = n
 	return s
 }
+
+// byHand says whether people have had the node put back on the spot: it continues as soon
+// as they let it.
+func byHand(u api.Undo) bool { return u.Reason == api.ReasonHeld || u.Reason == api.ReasonPaused }
 
 // forgetAttempt is for a record of a node that is put back.
 func forgetAttempt(r *api.Record) {

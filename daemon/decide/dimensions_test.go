@@ -104,8 +104,13 @@ func toy(name string, binds gate.Points, v gate.Verdict) gate.Status {
 	return gate.Status{Kind: gate.Kind{Name: name, Reason: reason, Binds: binds}, Verdict: v}
 }
 
+func soft(g gate.Status) gate.Status {
+	g.Soft = true
+	return g
+}
+
 // points are the points one by one.
-var points = []gate.Points{gate.BeforeQueue, gate.InQueue, gate.WithSlot, gate.WhileDraining, gate.BeforeOrder, gate.BeforeUncordon}
+var points = []gate.Points{gate.BeforeQueue, gate.InQueue, gate.WithSlot, gate.OnTurn, gate.WhileDraining, gate.BeforeOrder, gate.BeforeUncordon}
 
 // gates are one gate for each point and for what gates there are in truth; and several.
 func gates() (out dimension) {
@@ -119,6 +124,10 @@ func gates() (out dimension) {
 	add(toy("toy", gate.WithSlot, gate.Verdict{State: gate.Closed, GiveWay: "b"}))
 	add(toy("toy", gate.All, gate.Verdict{State: gate.Closed, Until: t0.Add(time.Minute)}))
 	add(toy("toy", gate.BeforeQueue|gate.BeforeOrder, gate.Verdict{State: gate.Closed, Until: t0.Add(24 * time.Hour)}))
+	add(toy("toy", gate.All, gate.Verdict{State: gate.Closed, At: gate.BeforeQueue}))
+	add(toy("toy", gate.BeforeQueue|gate.OnTurn, gate.Verdict{State: gate.Closed, At: gate.OnTurn, Note: "three pods"}))
+	add(soft(toy("first", gate.BeforeQueue|gate.OnTurn, gate.Verdict{State: gate.Closed})), soft(toy("second", gate.All, gate.Verdict{})))
+	add(toy("first", gate.BeforeQueue, gate.Verdict{State: gate.Closed}), soft(toy("second", gate.BeforeQueue, gate.Verdict{State: gate.Closed})))
 	add(toy("first", gate.All, gate.Verdict{}), toy("second", gate.All, gate.Verdict{State: gate.Closed}))
 	add(toy("first", gate.BeforeQueue, gate.Verdict{State: gate.Open}), toy("second", gate.WhileDraining, gate.Verdict{State: gate.Closed}), toy("third", gate.BeforeOrder, gate.Verdict{}))
 	return out
@@ -219,6 +228,13 @@ func dimensions() []dimension {
 		}
 	}
 	request := func(q Request) func(*situation) { return func(s *situation) { s.f.Request = q } }
+	byPeople := func(by time.Time) func(*situation) { // after request
+		return func(s *situation) {
+			if s.f.Request.DeadlineByPeople = by; s.r != nil {
+				s.r.Deadline = by
+			}
+		}
+	}
 	userspace := func(u Userspace) func(*situation) { return func(s *situation) { s.f.Boot.Userspace = u } }
 	return []dimension{
 		{now(90 * time.Second), now(8 * time.Minute), now(16 * time.Minute), now(35 * time.Minute), now(3 * time.Hour)}, // first: others count from it
@@ -241,6 +257,7 @@ func dimensions() []dimension {
 			request(Request{}), request(Request{Pending: true}), request(Request{Wanted: true, Annotated: true, Why: "annotation", Level: api.FullReboot}),
 			request(Request{Wanted: true, Why: "kernel", Level: api.SoftReboot}), request(Request{Wanted: true, Why: "kernel", Level: api.Kexec}),
 		},
+		{byPeople(t0.Add(-time.Hour)), byPeople(t0.Add(24 * time.Hour))},
 		{func(s *situation) { s.f.Node.Unschedulable = undisturbed(s.r) }, func(s *situation) { s.f.Node.Unschedulable, s.f.Node.Foreign = true, true }},
 		{
 			func(s *situation) { s.f.Node.Ready = false }, func(s *situation) { s.f.Node.KubeletBoot = "boot-0" }, func(s *situation) { s.f.Node.Checks = "a check fails" },

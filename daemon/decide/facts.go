@@ -15,7 +15,10 @@ type Policy struct {
 
 	// OrderWait is for how long a node without a lasting stage waits for the gates before
 	// the order; 0: no limit. One with such a stage waits for as long as that may take.
-	OrderWait     time.Duration
+	OrderWait time.Duration
+	// Deadline is how long after the request was first seen soft gates are obeyed, where the
+	// request says nothing that is sooner, and people nothing else; 0: for ever.
+	Deadline      time.Duration
 	RebootTimeout time.Duration // from the spawn until the machine must be down
 	HealthTimeout time.Duration // from the begin of the verification until the node must be healthy
 	Settle        time.Duration // how long it must stay healthy
@@ -27,7 +30,9 @@ type Policy struct {
 // Facts are what is known of the world at one moment. They are complete: Next is
 // not asked before the sentinel, the Node and the boot have been read once.
 type Facts struct {
-	Now      time.Time
+	Now time.Time // by the machine's clock as it was at the start of the daemon
+	// ClockSet is by how much that clock has been set since then.
+	ClockSet time.Duration
 	Instance string        // this start of the daemon
 	Running  time.Duration // since this start of the daemon
 	Uptime   time.Duration // of the machine, CLOCK_BOOTTIME
@@ -44,12 +49,19 @@ type Facts struct {
 	Shutdown Shutdown
 	Refused  Refused
 
-	// Notices are sentences that people are told while the node has nothing to do.
+	// Notices are sentences that people are told while nothing is done to the node.
 	Notices []string
 
 	HealthySince time.Time // since when Ailing has been ""; zero: it is not
 	Ailing       string    // by the function Ailing
 }
+
+// Wall is the time by the machine's clock as it is set at present: what others name by
+// the calendar is compared with it.
+func (f Facts) Wall() time.Time { return f.Now.Round(0).Add(f.ClockSet) }
+
+// due is when a time of the calendar comes, by Now.
+func (f Facts) due(at time.Time) time.Time { return at.Add(-f.ClockSet) }
 
 // Boot identifies the running boot. An empty ID means that it cannot be read;
 // Problem says why.

@@ -20,9 +20,10 @@ import (
 
 type queuer struct {
 	Candidate
-	able   bool // else its drains fail
-	absent bool // its daemon does not run: it is named, and does not come
-	steady bool // asks again soon after each reboot
+	able   bool          // else its drains fail
+	absent bool          // its daemon does not run: it is named, and does not come
+	steady bool          // asks again soon after each reboot
+	within time.Duration // its deadline, after it asks; 0: it has none
 	until  time.Time
 	asks   time.Time // next
 	slot   int       // that it holds, -1 for none
@@ -43,13 +44,13 @@ type queue struct {
 	nodes  []*queuer
 	slots  []queueSlot
 	turn   time.Duration // the longest that a node holds a slot
-	order  func([]Candidate, string) api.Line
+	order  func([]Candidate, string, time.Time) api.Line
 	closes bool // the zone is closed while a free slot is kept for another
 	takes  int
 	passed map[string]time.Time // who has let its turn pass, and until when that counts
 }
 
-func newQueue(seed uint64, order func([]Candidate, string) api.Line) *queue {
+func newQueue(seed uint64, order func([]Candidate, string, time.Time) api.Line) *queue {
 	rng := rand.New(rand.NewPCG(seed, 9))
 	q := &queue{rng: rng, now: t0, order: order, closes: true, passed: map[string]time.Time{}, turn: time.Duration(1+rng.IntN(60)) * time.Minute, slots: make([]queueSlot, 1+rng.IntN(3))}
 	zones := rng.IntN(4)
@@ -58,6 +59,9 @@ func newQueue(seed uint64, order func([]Candidate, string) api.Line) *queue {
 		n.Node, n.ControlPlane = fmt.Sprintf("n%02d", i), rng.IntN(4) == 0
 		if zones > 0 {
 			n.Zone = fmt.Sprintf("z=%d", rng.IntN(zones))
+		}
+		if rng.IntN(3) == 0 {
+			n.within = time.Duration(1+rng.IntN(600)) * time.Minute
 		}
 		if rng.IntN(4) == 0 && !n.able {
 			n.Priority = rng.IntN(5) - 2
@@ -143,6 +147,11 @@ func (q *queue) take() {
 	}
 }
 
+// urgent says whether a node has been past its deadline at a time, and has not failed.
+func (n *queuer) urgent(at time.Time) bool {
+	return n.Attempts == 0 && !n.Deadline.IsZero() && !at.Before(n.Deadline)
+}
+
 // overtakes notes whom a node that takes a slot overtakes without having a right to.
 // A control-plane node may be overtaken while another is at work.
 func (q *queue) overtakes(by *queuer) {
@@ -151,7 +160,10 @@ func (q *queue) overtakes(by *queuer) {
 		if n == by || n.Phase != api.PhaseQueued || n.absent || !n.able || n.ControlPlane && controlPlane {
 			continue
 		}
-		if by.Entered.After(n.Entered.Add(overtaking)) && (by.Attempts > 0 || by.Priority <= n.Priority) {
+		urgent, late := n.urgent(q.now.Add(-q.turn-5*time.Minute)), by.urgent(q.now) // a line may have been made before
+		switch {
+		case late && (!urgent || !by.Deadline.After(n.Deadline.Add(overtaking))):
+		case urgent, by.Entered.After(n.Entered.Add(overtaking)) && (by.Attempts > 0 || by.Priority <= n.Priority):
 			n.unearned++
 		}
 	}
@@ -185,7 +197,7 @@ func (q *queue) release(n *queuer) {
 			others = append(others, x.Candidate)
 		}
 	}
-	s.Line, s.made = q.order(others, n.Zone), q.now
+	s.Line, s.made = q.order(others, n.Zone, q.now), q.now
 }
 
 // run lets the queue go on for a while, and says which node has not been treated as
@@ -199,7 +211,10 @@ func (q *queue) run(d time.Duration) string {
 				q.release(n)
 			case (n.Phase == api.PhaseIdle || n.Phase == api.PhaseWaiting) && !q.now.Before(n.asks):
 				if n.Phase == api.PhaseIdle {
-					n.Asked = q.now
+					n.Asked, n.Deadline = q.now, time.Time{}
+					if n.within > 0 {
+						n.Deadline = q.now.Add(n.within)
+					}
 				}
 				n.Phase, n.Entered = api.PhaseQueued, q.now
 			}
@@ -247,13 +262,13 @@ func inOrder(waiting []Candidate, zone string, compare func(a, b Candidate) int)
 
 // What the simulation is worth: each of these is found.
 func TestFairnessFindsFaults(t *testing.T) {
-	by := func(compare func(zone string) func(a, b Candidate) int) func([]Candidate, string) api.Line {
-		return func(others []Candidate, zone string) api.Line {
-			waiting, _, _ := split(others, zone)
+	by := func(compare func(zone string) func(a, b Candidate) int) func([]Candidate, string, time.Time) api.Line {
+		return func(others []Candidate, zone string, now time.Time) api.Line {
+			waiting, _, _ := split(others, zone, now)
 			return inOrder(waiting, zone, compare(zone))
 		}
 	}
-	for name, order := range map[string]func([]Candidate, string) api.Line{
+	for name, order := range map[string]func([]Candidate, string, time.Time) api.Line{
 		"the zone before all": by(func(zone string) func(a, b Candidate) int {
 			return func(a, b Candidate) int {
 				return cmp.Or(less(a.Zone != zone, b.Zone != zone), cmp.Compare(a.Attempts, b.Attempts), a.Entered.Compare(b.Entered))
@@ -272,7 +287,20 @@ func TestFairnessFindsFaults(t *testing.T) {
 				return cmp.Or(less(a.ControlPlane, b.ControlPlane), a.Entered.Compare(b.Entered))
 			}
 		}),
-		"a priority is kept by those that fail": func(others []Candidate, zone string) api.Line {
+		"a deadline is kept by those that fail": func(others []Candidate, zone string, now time.Time) api.Line {
+			others = slices.Clone(others)
+			for i := range others {
+				if !others[i].Deadline.IsZero() {
+					others[i].Attempts = 0
+				}
+			}
+			return Line(others, zone, now)
+		},
+		"a deadline does not count": func(others []Candidate, zone string, _ time.Time) api.Line { return Line(others, zone, time.Time{}) },
+		"who is past its deadline is so for ever": func(others []Candidate, zone string, now time.Time) api.Line {
+			return Line(others, zone, now.Add(10*time.Hour))
+		},
+		"a priority is kept by those that fail": func(others []Candidate, zone string, _ time.Time) api.Line {
 			waiting := only(others, func(c Candidate) bool { return c.Phase == api.PhaseQueued })
 			return inOrder(waiting, zone, func(a, b Candidate) int {
 				return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Entered.Compare(b.Entered))

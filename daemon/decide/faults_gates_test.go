@@ -11,6 +11,28 @@ var gateStageAndRecordFaults = map[string][]decision{
 	"a closed gate before the queue keeps":       {deaf(gate.BeforeQueue, gate.Closed)},
 	"a closed gate in the queue has a node take": {deaf(gate.InQueue, gate.Closed)},
 	"a closed gate with the slot keeps":          {deaf(gate.WithSlot, gate.Closed), deaf(gate.WithSlot|gate.WhileDraining, gate.Closed)},
+	"a gate that is closed on the node's turn": {deaf(gate.OnTurn, gate.Closed), altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) {
+		if s.Record != nil && s.Record.Deferrals > 0 {
+			s.Record.NotBefore = time.Time{}
+		}
+	})},
+	"what is asked on the node's turn": {altered(func(_ Policy, r *api.Record, _ Facts, s *Step) {
+		if phase(r) == api.PhaseQueued {
+			s.Asks |= gate.OnTurn
+		}
+	})},
+	"once the deadline has passed": {given(func(_ *Policy, _ *api.Record, f *Facts) {
+		for i := range f.Gates {
+			f.Gates[i].Soft = false
+		}
+	})},
+	"before the deadline": {given(func(_ *Policy, _ *api.Record, f *Facts) {
+		for i, g := range f.Gates {
+			if g.Soft {
+				f.Gates[i].State = gate.Open
+			}
+		}
+	})},
 	"a closed gate while draining has":           {deaf(gate.WhileDraining, gate.Closed)},
 	"a closed gate before the order has nothing": {deaf(gate.BeforeOrder, gate.Closed)},
 	"a gate that binds before the order, and not while draining": {given(func(_ *Policy, _ *api.Record, f *Facts) {
@@ -39,7 +61,7 @@ var gateStageAndRecordFaults = map[string][]decision{
 		}
 	})},
 	"a gate that has not answered keeps a node from its next step": {
-		deaf(gate.BeforeQueue, gate.Unknown), deaf(gate.InQueue, gate.Unknown), deaf(gate.WithSlot|gate.WhileDraining, gate.Unknown),
+		deaf(gate.BeforeQueue, gate.Unknown), deaf(gate.InQueue, gate.Unknown), deaf(gate.WithSlot|gate.WhileDraining, gate.Unknown), deaf(gate.OnTurn, gate.Unknown),
 		deaf(gate.WhileDraining, gate.Unknown), deaf(gate.BeforeOrder, gate.Unknown), deaf(gate.BeforeUncordon, gate.Unknown),
 	},
 	"a gate that is waited for is asked": {
@@ -153,11 +175,23 @@ var gateStageAndRecordFaults = map[string][]decision{
 			s.Record.Order = r.Order
 		}
 	})},
-	"an attempt that fails is followed by a pause": {altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) {
-		if s.Record != nil {
-			s.Record.NotBefore = time.Time{}
-		}
-	})},
+	"a node that is put back and tried again makes a pause": {
+		altered(func(_ Policy, _ *api.Record, _ Facts, s *Step) {
+			if s.Record != nil {
+				s.Record.NotBefore = time.Time{}
+			}
+		}),
+		altered(func(_ Policy, r *api.Record, _ Facts, s *Step) {
+			if s.Do == DoRestore && s.Record != nil && s.Record.Attempts == r.Attempts {
+				s.Record.NotBefore, s.Record.Failure = r.NotBefore, r.Failure // only a failure makes one
+			}
+		}),
+		altered(func(_ Policy, r *api.Record, _ Facts, s *Step) {
+			if s.Do == DoRestore && s.Record != nil {
+				s.Record.Attempts = r.Attempts + 1
+			}
+		}),
+	},
 	"only a cordon that is ours is removed": {altered(func(_ Policy, _ *api.Record, f Facts, s *Step) {
 		s.Uncordon = s.Do == DoRestore && f.Node.Unschedulable
 	})},

@@ -82,7 +82,7 @@ func shown(v any) any {
 		return v
 	}
 	var names []string
-	for i, name := range []string{"before the queue", "in the queue", "with the slot", "while draining", "before the order", "before uncordoning"} {
+	for i, name := range []string{"before the queue", "in the queue", "with the slot", "on its turn", "while draining", "before the order", "before uncordoning"} {
 		if p&points[i] != 0 {
 			names = append(names, name)
 		}

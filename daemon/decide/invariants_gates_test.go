@@ -2,6 +2,7 @@ package decide
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	"rebootd.dev/daemon/api"
@@ -24,7 +25,18 @@ var gateInvariants = []invariant{
 		return (step.Do != DoClaim || step.LookOnly) && step.Do != DoCordon && !keeps
 	}},
 	{"a closed gate with the slot keeps the node from being cordoned", func(s situation, step Step) bool {
-		return step.Do != DoCordon || !s.gates(gate.Closed, gate.BeforeQueue|gate.InQueue|gate.WithSlot|gate.WhileDraining)
+		return step.Do != DoCordon || !s.gates(gate.Closed, gate.BeforeQueue|gate.InQueue|gate.WithSlot|gate.OnTurn|gate.WhileDraining)
+	}},
+	{"a gate that is closed on the node's turn has it give its slot up, and come back after a pause", func(s situation, step Step) bool {
+		others := gate.BeforeQueue | gate.InQueue | gate.WithSlot | gate.WhileDraining
+		turn := s.in(api.PhaseQueued) && s.slot.State == ClaimHeld && !s.gates(gate.Closed, others) && !s.gates(gate.Unknown, others)
+		if !turn || !s.gates(gate.Closed, gate.OnTurn) || s.leftAlone(step) || s.refused() || s.f.Abort.Asked || s.rebooted() || !s.f.Request.Wanted || s.f.Boot.ID == "" || s.notes(step) {
+			return true
+		}
+		return step.Do == DoWrite && step.Record != nil && step.Record.Phase == api.PhaseWaiting && step.Record.NotBefore.After(s.f.Now) && step.Record.Deferrals == s.r.Deferrals+1
+	}},
+	{"what is asked on the node's turn is asked then only", func(s situation, step Step) bool {
+		return step.Asks&gate.OnTurn == 0 || s.in(api.PhaseQueued) && s.slot.State == ClaimHeld && !s.gates(gate.Closed, gate.BeforeQueue|gate.InQueue|gate.WithSlot|gate.WhileDraining)
 	}},
 	{"a closed gate while draining has the node put back, until the command is spawned", func(s situation, step Step) bool {
 		if !s.gates(gate.Closed, gate.WhileDraining) || !s.ongoing() || s.ordered() || s.softRebooted() || s.refused() || s.leftAlone(step) {
@@ -55,7 +67,7 @@ var gateInvariants = []invariant{
 	}},
 	{"a gate has effects at the points only at which it binds", func(s situation, step Step) bool {
 		here := map[api.Phase]gate.Points{
-			api.PhaseIdle: gate.BeforeQueue, api.PhaseWaiting: gate.BeforeQueue, api.PhaseQueued: gate.BeforeQueue | gate.InQueue | gate.WithSlot | gate.WhileDraining,
+			api.PhaseIdle: gate.BeforeQueue, api.PhaseWaiting: gate.BeforeQueue, api.PhaseQueued: gate.BeforeQueue | gate.InQueue | gate.WithSlot | gate.OnTurn | gate.WhileDraining,
 			api.PhaseDraining: gate.WhileDraining | gate.BeforeOrder, api.PhaseRebooting: gate.WhileDraining | gate.BeforeOrder,
 			api.PhaseVerifying: gate.BeforeUncordon, api.PhaseHalted: gate.BeforeUncordon,
 		}[s.phase()]
@@ -84,8 +96,34 @@ var gateInvariants = []invariant{
 		if (got.Record == nil) != (step.Record == nil) || got.Record != nil && got.Record.Phase != step.Record.Phase {
 			return false
 		}
-		got.Reason, got.Message, got.Detail, got.Record = step.Reason, step.Message, step.Detail, step.Record
+		got.Reason, got.Message, got.More, got.Detail, got.Record = step.Reason, step.Message, step.More, step.Detail, step.Record
 		return reflect.DeepEqual(got, step)
+	}},
+	{"once the deadline has passed a soft gate has no effect before the boot", func(s situation, step Step) bool {
+		if !s.pastDeadline() {
+			return true
+		}
+		open := s
+		open.f.Gates = slices.Clone(s.f.Gates)
+		for i, g := range open.f.Gates {
+			if g.Soft {
+				open.f.Gates[i].Verdict = gate.Verdict{State: gate.Open, Note: g.Note}
+			}
+		}
+		got := open.step()
+		got.Message, got.More = step.Message, step.More // which say what was passed over
+		return reflect.DeepEqual(got, step)
+	}},
+	{"before the deadline a soft gate is a gate like any other", func(s situation, step Step) bool {
+		if s.pastDeadline() {
+			return true
+		}
+		hard := s
+		hard.f.Gates = slices.Clone(s.f.Gates)
+		for i := range hard.f.Gates {
+			hard.f.Gates[i].Soft = false
+		}
+		return reflect.DeepEqual(hard.step(), step)
 	}},
 	{"a gate that has not answered never has a node put back, nor anything given back", func(s situation, step Step) bool {
 		if !s.gates(gate.Unknown, gate.All) || !s.returns(step) && step.Do != DoRelease {
@@ -104,7 +142,7 @@ var gateInvariants = []invariant{
 		case queues:
 			return !unknown(gate.BeforeQueue)
 		case step.Do == DoCordon:
-			return !unknown(gate.BeforeQueue | gate.InQueue | gate.WithSlot | gate.WhileDraining)
+			return !unknown(gate.BeforeQueue | gate.InQueue | gate.WithSlot | gate.OnTurn | gate.WhileDraining)
 		case step.Do == DoStage:
 			return !unknown(gate.WhileDraining) || begun(s.p, s.r, s.f)
 		case s.newOrder(step):

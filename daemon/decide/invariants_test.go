@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"rebootd.dev/daemon/api"
@@ -177,12 +178,16 @@ var recordInvariants = []invariant{
 		r := step.Record
 		return step.Do != DoRestore || r == nil || !r.Cordoned && r.Order == nil && !r.Hooked && r.Undo == nil && r.DrainRan == nil && r.Phase == api.PhaseWaiting
 	}},
-	{"an attempt that fails is followed by a pause, and only a failure is", func(s situation, step Step) bool {
+	{"a node that is put back and tried again makes a pause and says why, unless people hold it or pause the lock, and only a failure counts as one", func(s situation, step Step) bool {
 		if step.Do != DoRestore || step.Record == nil {
 			return true
 		}
-		failed := step.Record.Attempts == s.r.Attempts+1
-		return failed == step.Record.NotBefore.After(s.f.Now) && failed == (step.Record.Failure != nil && step.Record.Failure.Reason == step.Reason)
+		r, failed := step.Record, step.Record.Attempts == s.r.Attempts+1
+		pause := r.NotBefore.Sub(s.f.Now)
+		if !failed && (step.Reason == api.ReasonHeld || step.Reason == api.ReasonPaused) {
+			return pause <= 0 && reflect.DeepEqual(r.Failure, s.r.Failure)
+		}
+		return pause > 0 && (failed || pause <= time.Minute) && r.Failure != nil && failed != strings.HasPrefix(r.Failure.Message, "the node was put back: ")
 	}},
 	{"only a cordon that is ours is removed, and ours is when the node is put back", func(s situation, step Step) bool {
 		ours := s.r != nil && s.r.Cordoned && s.f.Node.Unschedulable && !s.f.Node.Foreign

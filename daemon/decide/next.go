@@ -17,7 +17,8 @@ func Next(p Policy, r *api.Record, f Facts) Step {
 	if f.Boot.ID == "" {
 		return Step{Do: DoWait, Reason: api.ReasonBlocked, Message: "the boot ID cannot be read: " + f.Boot.Problem}
 	}
-	s := next(p, r, f)
+	f, passed := override(p, r, f)
+	s := announce(p, r, f, passed, next(p, r, f))
 	if f.Refused.Do != "" && (r != nil || !s.ClearAbort) {
 		// A policy that is older than their annotations refuses the whole patch for them. An
 		// idle node keeps both: the abort forgotten alone would have it rebooted after all.
@@ -33,7 +34,7 @@ func next(p Policy, r *api.Record, f Facts) Step {
 	if r == nil {
 		return idle(p, f)
 	}
-	return noteRequest(r, f, inPhase(p, r, f))
+	return noteRequest(p, r, f, inPhase(p, r, f))
 }
 
 func inPhase(p Policy, r *api.Record, f Facts) Step {
@@ -102,9 +103,9 @@ func idle(p Policy, f Facts) Step {
 		return s
 	}
 	s.Do, s.Record = DoWrite, in(phase, &api.Record{
-		V: api.Schema, ID: operationID(f), BootID: f.Boot.ID, Requested: f.Now.UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated, Lock: p.Lock,
+		V: api.Schema, ID: operationID(f), BootID: f.Boot.ID, Requested: f.Wall().UTC(), Request: f.Request.Why, Annotated: f.Request.Annotated, Lock: p.Lock,
 	}, f)
-	seeRequest(s.Record, f)
+	seeRequest(p, s.Record, f)
 	return s
 }
 
@@ -127,16 +128,19 @@ func waiting(p Policy, r *api.Record, f Facts) Step {
 		return s
 	}
 	if g, is := closed(f, gate.BeforeQueue); is {
-		return Step{Do: DoWait, Reason: g.Reason, Message: g.Why, Asks: gate.BeforeQueue, Until: g.Until}
+		return Step{Do: DoWait, Reason: g.Reason, Message: g.Why, More: also(f, gate.BeforeQueue), Asks: gate.BeforeQueue, Until: g.Until}
 	}
-	if inPause(r, f) {
+	if end := pauseEnds(p, r, f); inPause(r, end, f) {
 		s := Step{
-			Do: DoWait, Reason: api.ReasonBlocked, Message: "next try at " + r.NotBefore.UTC().Format(time.RFC3339),
-			Asks: gate.BeforeQueue, Until: r.NotBefore,
+			Do: DoWait, Reason: api.ReasonBlocked, Message: "next try at " + end.UTC().Format(time.RFC3339),
+			Asks: gate.BeforeQueue, Until: end,
 		}
+		said := ""
 		if r.Failure != nil {
-			s.Reason, s.Message = r.Failure.Reason, r.Failure.Message+"; "+s.Message
+			said = r.Failure.Message
+			s.Reason, s.Message = r.Failure.Reason, said+"; "+s.Message
 		}
+		s.More = also(unsaid(f, said), gate.BeforeQueue)
 		return s
 	}
 	if g, is := unknown(f, gate.BeforeQueue); is {
@@ -151,9 +155,9 @@ func waiting(p Policy, r *api.Record, f Facts) Step {
 
 // inPause says whether the pause after a failed attempt lasts. One that would last for
 // longer than any does was written before the clock was set back.
-func inPause(r *api.Record, f Facts) bool {
-	remains := r.NotBefore.Sub(f.Now)
-	return remains > 0 && remains <= Pause(r.Attempts)
+func inPause(r *api.Record, end time.Time, f Facts) bool {
+	remains := end.Sub(f.Now)
+	return remains > 0 && remains <= max(Pause(r.Attempts), Pause(r.Deferrals))
 }
 
 // overtaken ends an operation for which nothing has been done yet, where the machine has
@@ -210,7 +214,9 @@ func queued(p Policy, r *api.Record, f Facts) Step {
 	inQueue.Do, inQueue.Claim, inQueue.Detail, inQueue.More = DoClaim, mine.Name, mine.Note, mine.Others
 	if is {
 		inQueue.LookOnly, inQueue.Reason, inQueue.Message, inQueue.Until = true, shut.Reason, shut.Why, shut.Until
-		inQueue.Detail, inQueue.More = "", ""
+		inQueue.Detail, inQueue.More = "", also(f, gate.InQueue)
+	} else {
+		inQueue.More = joined(inQueue.More, also(f, 0))
 	}
 	return inQueue
 }
@@ -222,11 +228,18 @@ func withSlot(p Policy, r *api.Record, f Facts, mine Claim, inQueue Step) Step {
 		if g.GiveWay != "" {
 			return Step{
 				Do: DoRelease, Reason: api.ReasonReleased, GiveWay: g.GiveWay, Asks: inQueue.Asks,
-				Message: fmt.Sprintf("released the %s for %s, which is already unavailable; %s", mine.Title, g.GiveWay, g.Why),
+				Message: fmt.Sprintf("released the %s for %s, which can make use of it; %s", mine.Title, g.GiveWay, g.Why),
 			}
 		}
 		inQueue.Reason, inQueue.Message, inQueue.Until = g.Reason, g.Why+"; keeping the "+mine.Title, g.Until
+		inQueue.More = also(f, gate.WithSlot|gate.WhileDraining)
 		return inQueue
+	}
+	if _, is := unknown(f, inQueue.Asks); !is {
+		inQueue.Asks |= gate.OnTurn
+	}
+	if _, is := closed(f, gate.OnTurn); is {
+		return deferred(p, r, f, inQueue)
 	}
 	if g, is := unknown(f, inQueue.Asks); is {
 		inQueue.Detail = fmt.Sprintf("holding the %s, waiting for the answer of gate %s", mine.Title, g.Name)
@@ -236,12 +249,35 @@ func withSlot(p Policy, r *api.Record, f Facts, mine Claim, inQueue Step) Step {
 		return s
 	}
 	n := in(api.PhaseDraining, r, f)
+	n.Deferrals = 0
 	n.Cordoned, n.Protected, n.Hooked = !f.Node.Unschedulable, f.Node.Unprotected, leaves(p, n, f)
 	m := "cordoned by rebootd"
 	if !n.Cordoned {
 		m = "was cordoned already and will stay cordoned"
 	}
 	return Step{Do: DoCordon, Reason: api.ReasonDraining, Message: m + "; draining under the " + mine.Title, Record: n, Asks: inQueue.Asks}
+}
+
+// deferred is the step of a node that has its turn and cannot make use of it: the slot,
+// which is given back next, is for whoever can.
+func deferred(p Policy, r *api.Record, f Facts, inQueue Step) Step {
+	g, _ := closed(f, gate.OnTurn)
+	n := in(api.PhaseWaiting, r, f)
+	n.Deferrals++
+	pause := Pause(n.Deferrals)
+	if !g.Until.IsZero() {
+		// Not sooner: a gate that is always about to open would have the slot handed round.
+		pause = min(pause, max(firstPause, g.Until.Sub(f.Now)))
+	}
+	if by := due(p, r, f); g.Soft && !by.IsZero() {
+		pause = min(pause, f.due(by).Sub(f.Now)) // from then on it does not count any more
+	}
+	n.NotBefore = f.Now.Add(pause).UTC().Truncate(time.Second)
+	n.Failure = &api.Failure{Reason: g.Reason, Message: g.Why}
+	return Step{
+		Do: DoWrite, Reason: g.Reason, Message: fmt.Sprintf("%s; giving the slot up; next try at %s", g.Why, n.NotBefore.Format(time.RFC3339)),
+		More: also(f, gate.OnTurn), Record: n, Asks: inQueue.Asks,
+	}
 }
 
 // undisturbed says whether nothing has been done to the node by its record.

@@ -19,11 +19,18 @@ type Request struct {
 	Why       string
 	Annotated bool // by the annotation, perhaps among others
 	Level     api.Level
-	Spent     string // when nothing is asked for: the sentinels whose reboot has happened, and why they count as such
+
+	// What the request says of its deadline. People have the last word; zero values say
+	// nothing.
+	DeadlineByPeople time.Time     // by the annotation
+	DeadlineAt       time.Time     // the earliest that a sentinel names
+	DeadlineWithin   time.Duration // the shortest that a sentinel names, from when the request was first seen
+
+	Spent string // when nothing is asked for: the sentinels whose reboot has happened, and why they count as such
 
 	// Problems are sentences about sentinels that ask for nothing though people may think
-	// that they do.
-	Problems []string
+	// that they do; Invalid are those about sentinels that ask, and say more that is ignored.
+	Problems, Invalid []string
 
 	Files  []api.SentinelFile // the sentinels that ask
 	Judged []api.ServedFile   // those that were found to be spent: to be remembered, so that no clock is asked again
@@ -84,6 +91,7 @@ func RequestOf(sentinels []Sentinel, boot Boot, annotation string, r *api.Record
 			q.Files = append(q.Files, s.SentinelFile)
 		}
 		level = higher(level, levelOf(s.Content))
+		q.noteDeadline(s)
 		why = append(why, s.why())
 	}
 	if q.Annotated = annotation == api.RequestReboot; q.Annotated {
@@ -149,7 +157,8 @@ func withdrawn(f Facts) string {
 }
 
 // seeRequest notes in the record what asks, for the boot that follows: the reboot serves it.
-func seeRequest(r *api.Record, f Facts) {
+func seeRequest(p Policy, r *api.Record, f Facts) {
+	r.Deadline = deadline(p, r, f)
 	r.Files = slices.Clone(f.Request.Files)
 	if u := f.Boot.Userspace; f.Request.Level == api.SoftReboot && u.Known && (undisturbed(r) || r.Phase == api.PhaseDraining) {
 		r.SoftReboots = &u.SoftReboots
@@ -172,25 +181,33 @@ func serves(r *api.Record, f Facts) bool {
 
 // noteRequest has what asks noted with every write of the record until the boot, as far as
 // that serves it. Once the node is worked on, a change of it is a write of its own.
-func noteRequest(r *api.Record, f Facts, s Step) Step {
+func noteRequest(p Policy, r *api.Record, f Facts, s Step) Step {
 	if startedOver(r, f) || !f.Request.Wanted {
 		return s
 	}
 	if n := s.Record; n != nil && s.Do.Writes() && serves(n, f) {
-		seeRequest(n, f)
+		seeRequest(p, n, f)
 	}
 	mayNote := serves(r, f)
 	newFiles := mayNote && !undisturbed(r) && !slices.EqualFunc(r.Files, f.Request.Files, api.SentinelFile.Same)
+	newDeadline := mayNote && undisturbed(r) && !r.Deadline.Equal(deadline(p, r, f)) // the queue goes by it, and nothing else
 	annotated := f.Request.Annotated && (mayNote || r.Annotated)
-	if r.Annotated == annotated && (!newFiles || s.Do.Writes()) {
+	if r.Annotated == annotated && (!newFiles && !newDeadline || s.Do.Writes()) {
 		return s
 	}
 	n := r.Clone()
 	if n.Annotated = annotated; mayNote {
-		seeRequest(n, f)
+		seeRequest(p, n, f)
 	}
-	return Step{
+	noted := Step{
 		Do: DoWrite, Reason: api.ReasonRebootRequested, Message: "reboot requested: " + f.Request.Why, Record: n,
 		Asks: s.Asks, Stage: s.Stage, KeepUp: s.KeepUp, Limit: s.Limit,
 	}
+	switch {
+	case newDeadline && n.Deadline.IsZero():
+		noted.Message += "; there is no deadline any more"
+	case newDeadline:
+		noted.Message += "; the deadline is now " + n.Deadline.Format(time.RFC3339)
+	}
+	return noted
 }

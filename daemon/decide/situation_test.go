@@ -206,11 +206,25 @@ func (s situation) refused() bool { return s.f.Now.Before(s.f.Refused.Until) }
 // gates says whether any gate stands so at any of the points.
 func (s situation) gates(state gate.State, at gate.Points) bool {
 	for _, g := range s.f.Gates {
-		if g.State == state && g.Binds&at != 0 {
+		if g.State == state && binding(g)&at != 0 && !(g.Soft && s.pastDeadline()) {
 			return true
 		}
 	}
 	return false
+}
+
+// binding are the points at which a gate stands as it does.
+func binding(g gate.Status) gate.Points {
+	if g.State == gate.Closed && g.At != 0 {
+		return g.Binds & g.At
+	}
+	return g.Binds
+}
+
+// pastDeadline says whether the deadline has passed, and the machine has not been rebooted.
+func (s situation) pastDeadline() bool {
+	by := s.f.Request.DeadlineByPeople
+	return !by.IsZero() && s.f.Request.Wanted && !s.rebooted() && !s.f.Now.Before(by)
 }
 
 // opened is the situation with those gates open that stand so, where they bind at one of
@@ -218,8 +232,8 @@ func (s situation) gates(state gate.State, at gate.Points) bool {
 func (s situation) opened(state gate.State, at gate.Points) situation {
 	var gates []gate.Status
 	for _, g := range s.f.Gates {
-		if g.State == state && g.Binds&^at == 0 {
-			g.Verdict = gate.Verdict{State: gate.Open}
+		if g.State == state && binding(g)&^at == 0 {
+			g.Verdict = gate.Verdict{State: gate.Open, Note: g.Note}
 		}
 		gates = append(gates, g)
 	}

@@ -22,9 +22,11 @@ func TestLine(t *testing.T) {
 	}
 	priority := func(p int) func(*Candidate) { return func(c *Candidate) { c.Priority = p } }
 	failed := func(n int) func(*Candidate) { return func(c *Candidate) { c.Attempts = n } }
+	inVain := func(n int) func(*Candidate) { return func(c *Candidate) { c.Deferrals = n } }
 	zone := func(z string) func(*Candidate) { return func(c *Candidate) { c.Zone = z } }
 	in := func(p api.Phase) func(*Candidate) { return func(c *Candidate) { c.Phase = p } }
 	asked := func(minutes int) func(*Candidate) { return func(c *Candidate) { c.Asked = at(minutes) } }
+	by := func(minutes int) func(*Candidate) { return func(c *Candidate) { c.Deadline = at(minutes) } } // it is 60 now
 	controlPlane := func(c *Candidate) { c.ControlPlane = true }
 	for name, tc := range map[string]struct {
 		others []Candidate
@@ -57,13 +59,32 @@ func TestLine(t *testing.T) {
 		"another control-plane node is at work":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(api.PhaseVerifying), controlPlane)}, "b"},
 		"and there is nobody but such":           {[]Candidate{waits("a", 0, controlPlane), waits("c", 0, in(api.PhaseVerifying), controlPlane)}, "a"},
 		"a worker at work keeps nobody from it":  {[]Candidate{waits("a", 0, controlPlane), waits("b", 61), waits("c", 0, in(api.PhaseVerifying))}, "a b"},
+		"past the deadline before all":           {[]Candidate{waits("a", 0, priority(9)), waits("b", 0), waits("c", 500, by(60), zone("z=2"), controlPlane)}, "c a b; the turn of c"},
+		"a deadline that is to come":             {[]Candidate{waits("a", 0, priority(9)), waits("c", 500, by(61))}, "a c"},
+		"the earliest deadline first":            {[]Candidate{waits("a", 0, by(59)), waits("b", 9, by(-2))}, "b a"},
+		"within an hour the zone first":          {[]Candidate{waits("a", 0, by(0), zone("z=2")), waits("b", 9, by(60))}, "b a; the turn of a"},
+		"and no more":                            {[]Candidate{waits("a", 0, by(-1), zone("z=2")), waits("b", 9, by(60))}, "a b; the turn of a"},
+		"within an hour the priority first":      {[]Candidate{waits("a", 0, by(0)), waits("b", 9, by(60), priority(1), zone("z=2"))}, "b a; the turn of b"},
+		"and no more by priority":                {[]Candidate{waits("a", 0, by(-1)), waits("b", 9, by(60), priority(1))}, "a b"},
+		"one that has failed has no deadline":    {[]Candidate{waits("a", 0, by(-99), failed(1)), waits("b", 30)}, "b a"},
+		"nor one among several past theirs":      {[]Candidate{waits("a", 0, by(-99), failed(1)), waits("b", 30, by(50))}, "b a"},
+		"and is not first for one to come":       {[]Candidate{waits("a", 0, by(99), failed(1)), waits("b", 0, failed(1), asked(-1))}, "b a"},
+		"a turn in vain is behind":               {[]Candidate{waits("a", 0, inVain(1), priority(9)), waits("b", 59)}, "b a"},
+		"a turn in vain before the deadline":     {[]Candidate{waits("a", 500, by(60), inVain(9)), waits("b", 0)}, "a b"},
+		"and a deadline that is to come":         {[]Candidate{waits("a", 1, by(61), inVain(1)), waits("b", 0)}, "b a"},
+		"and a failure":                          {[]Candidate{waits("a", 500, by(-99), inVain(1), failed(1)), waits("b", 0)}, "b a"},
+		"within the hour the earlier deadline":   {[]Candidate{waits("a", 0), waits("b", 30, by(99)), waits("c", 31, by(98))}, "c b a"},
+		"the zone before that":                   {[]Candidate{waits("a", 0), waits("b", 30, by(99), zone("z=2"))}, "a b; the turn of b"},
+		"workers before that":                    {[]Candidate{waits("a", 0), waits("b", 30, by(99), controlPlane)}, "a b"},
+		"but nobody of long after":               {[]Candidate{waits("a", 0), waits("b", 61, by(99))}, "a b"},
+		"a control-plane node is at work":        {[]Candidate{waits("a", 0, by(1), controlPlane), waits("b", 61), waits("c", 0, in(api.PhaseVerifying), controlPlane)}, "b"},
 		"priorities are those of who has waited": {[]Candidate{waits("a", 0, priority(2)), waits("b", 61, priority(2)), waits("c", 1, priority(1))}, "a b c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 5 { // in whatever order they are listed
 				rand.Shuffle(len(tc.others), func(i, j int) { tc.others[i], tc.others[j] = tc.others[j], tc.others[i] })
 				before := slices.Clone(tc.others)
-				o := Line(tc.others, "z=1")
+				o := Line(tc.others, "z=1", at(60))
 				if s := strings.Join(o.Nodes, " ") + after(o.Turn); s != tc.want {
 					t.Errorf("%+v: %q, want %q", tc.others, s, tc.want)
 				}
@@ -87,7 +108,7 @@ func TestLineIsBounded(t *testing.T) {
 	for i := range 100 {
 		others = append(others, Candidate{Node: fmt.Sprintf("n%02d", i), Phase: api.PhaseQueued, Entered: t0.Add(time.Duration(i) * time.Second), Asked: t0.Add(time.Duration(i) * time.Second)})
 	}
-	line := Line(others, "").Nodes
+	line := Line(others, "", t0).Nodes
 	if len(line) != api.MaxLine {
 		t.Errorf("%d are named", len(line))
 	}
@@ -115,16 +136,18 @@ func TestCandidateOf(t *testing.T) {
 		want             Candidate
 		ok               bool
 	}{
-		"waits":                     {record(api.PhaseQueued, 0), "", waits, true},
-		"with a priority":           {record(api.PhaseQueued, 0), "7", but(func(c *Candidate) { c.Priority = 7 }), true},
-		"that makes no sense":       {record(api.PhaseQueued, 0), "high", waits, true},
-		"has failed":                {record(api.PhaseQueued, 2), "", but(func(c *Candidate) { c.Attempts = 2 }), true},
-		"in this lock's queue":      {strings.Replace(record(api.PhaseQueued, 0), "{", `{"lock":"lock",`, 1), "", waits, true},
-		"in another lock's queue":   {strings.Replace(record(api.PhaseQueued, 0), "{", `{"lock":"other",`, 1), "", Candidate{}, false},
-		"a gate is closed":          {record(api.PhaseWaiting, 0), "", Candidate{}, false},
-		"not readable":              {`{"v":99}`, "", Candidate{}, false},
-		"no operation":              {"", "", Candidate{}, false},
-		"is draining: holds a slot": {record(api.PhaseDraining, 0), "", but(func(c *Candidate) { c.Phase = api.PhaseDraining }), true},
+		"waits":                      {record(api.PhaseQueued, 0), "", waits, true},
+		"with a priority":            {record(api.PhaseQueued, 0), "7", but(func(c *Candidate) { c.Priority = 7 }), true},
+		"that makes no sense":        {record(api.PhaseQueued, 0), "high", waits, true},
+		"has failed":                 {record(api.PhaseQueued, 2), "", but(func(c *Candidate) { c.Attempts = 2 }), true},
+		"with a deadline":            {strings.Replace(record(api.PhaseQueued, 0), "{", `{"deadline":"2026-05-04T03:00:00Z",`, 1), "", but(func(c *Candidate) { c.Deadline = entered.Add(time.Hour) }), true},
+		"turns that came to nothing": {strings.Replace(record(api.PhaseQueued, 2), "{", `{"deferrals":3,`, 1), "", but(func(c *Candidate) { c.Attempts, c.Deferrals = 2, 3 }), true},
+		"in this lock's queue":       {strings.Replace(record(api.PhaseQueued, 0), "{", `{"lock":"lock",`, 1), "", waits, true},
+		"in another lock's queue":    {strings.Replace(record(api.PhaseQueued, 0), "{", `{"lock":"other",`, 1), "", Candidate{}, false},
+		"a gate is closed":           {record(api.PhaseWaiting, 0), "", Candidate{}, false},
+		"not readable":               {`{"v":99}`, "", Candidate{}, false},
+		"no operation":               {"", "", Candidate{}, false},
+		"is draining: holds a slot":  {record(api.PhaseDraining, 0), "", but(func(c *Candidate) { c.Phase = api.PhaseDraining }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, ok := CandidateOf("lock", "n", tc.record, tc.priority, "", false); got != tc.want || ok != tc.ok {

@@ -3,6 +3,7 @@ package decide
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/gate"
@@ -73,5 +74,42 @@ func TestSoftRebootWhileUndoing(t *testing.T) {
 	r.Level = api.SoftReboot // that one was what was ordered
 	if step := base(r).but(soft).step(); step.Do != DoWrite || step.Record.Phase != api.PhaseVerifying {
 		t.Errorf("%+v", step)
+	}
+}
+
+// A gate that goes to and fro has pods moved once a minute at the most: the pause counts
+// from when the node was put back, it is told why, and it is no failure. A gate that was
+// closed for longer has made it longer than that already.
+func TestPauseAfterAGateHadItPutBack(t *testing.T) {
+	shut := []gate.Status{toy("approval", gate.BeforeQueue|gate.WhileDraining, gate.Verdict{State: gate.Closed, Why: "nobody has approved it"})}
+	shut[0].Reason = api.ReasonAwaitingApproval
+	for name, change := range map[string]func(*api.Record){
+		"the first attempt": func(*api.Record) {},
+		"after failures": func(r *api.Record) {
+			r.Attempts, r.Failure = 3, &api.Failure{Reason: api.ReasonDrainTimedOut, Message: "not drained"}
+		},
+	} {
+		s := base(aRecord(api.PhaseDraining, func(r *api.Record) { r.Hooked = false; change(r) }))
+		before := s.r.Attempts
+		step := s.but(func(s *situation) { s.f.Gates = shut }).step()
+		if step.Do != DoRestore || step.Record.Attempts != before || step.Record.Deferrals != 0 {
+			t.Fatalf("%s: %+v", name, step)
+		}
+		s = base(step.Record).but(func(s *situation) { s.slot.State, s.lease.State = ClaimFree, ClaimFree })
+		again := step.Record.NotBefore
+		if pause := again.Sub(s.f.Now); pause <= 0 || pause > time.Minute {
+			t.Errorf("%s: a pause of %s", name, pause)
+		}
+		open := s.step()
+		if open.Do != DoWait || !open.Until.Equal(again) || open.Reason != api.ReasonBlocked ||
+			!strings.HasPrefix(open.Message, "the node was put back: nobody has approved it; next try at ") {
+			t.Errorf("%s, the gate is open again: %+v", name, open)
+		}
+		if step := s.but(func(s *situation) { s.f.Gates = shut }).step(); step.Message != "nobody has approved it" {
+			t.Errorf("%s, closed still: %+v", name, step)
+		}
+		if step := s.but(func(s *situation) { s.f.Now = again }).step(); step.Record == nil || step.Record.Phase != api.PhaseQueued {
+			t.Errorf("%s, a minute later: %+v", name, step)
+		}
 	}
 }

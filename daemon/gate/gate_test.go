@@ -41,6 +41,16 @@ func TestFirst(t *testing.T) {
 			t.Errorf("unknown at %b: %q %t, want %q", at, unknown.Name, is, want.unknown)
 		}
 	}
+	if all := AllClosed(gates, BeforeQueue); len(all) != 2 || all[0].Name != "first" || all[1].Name != "second" {
+		t.Errorf("closed are %+v", all)
+	}
+	gates[3].At = WithSlot
+	if g, _ := FirstClosed(gates, BeforeQueue); g.Name != "second" {
+		t.Errorf("%q is closed where it does not say so", g.Name)
+	}
+	if g, _ := FirstClosed(gates, WithSlot); g.Name != "first" {
+		t.Errorf("%q is closed where another says so", g.Name)
+	}
 	if _, is := FirstClosed(nil, All); is {
 		t.Error("no gate at all is closed")
 	}
@@ -50,7 +60,7 @@ func TestFirst(t *testing.T) {
 // unknown.
 func TestPoints(t *testing.T) {
 	var sum Points
-	for _, p := range []Points{BeforeQueue, InQueue, WithSlot, WhileDraining, BeforeOrder, BeforeUncordon} {
+	for _, p := range []Points{BeforeQueue, InQueue, WithSlot, OnTurn, WhileDraining, BeforeOrder, BeforeUncordon} {
 		if p == 0 || sum&p != 0 {
 			t.Errorf("the point %b is another's, too", p)
 		}

@@ -41,7 +41,7 @@ func (*Gate) Kind() gate.Kind {
 }
 
 // Run asks whether a reboot is possible, and says each change.
-func (g *Gate) Run(ctx context.Context, say func(gate.Verdict)) {
+func (g *Gate) Run(ctx context.Context, _ gate.View, say func(gate.Verdict)) {
 	var last gate.Verdict
 	var since time.Time // since when it has not been possible; zero: it is
 	pause := firstAgain

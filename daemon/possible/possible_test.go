@@ -41,7 +41,7 @@ func run(t *testing.T, a *asked) {
 	}}
 	go func() {
 		defer close(done)
-		g.Run(ctx, func(v gate.Verdict) {
+		g.Run(ctx, gate.View{}, func(v gate.Verdict) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.said = append(a.said, v)

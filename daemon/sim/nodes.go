@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"rebootd.dev/daemon/api"
 )
 
 var (
@@ -221,7 +223,7 @@ func (s *Nodes) update(before, after *corev1.Node, by string) *corev1.Node {
 	if before.Spec.Unschedulable != after.Spec.Unschedulable {
 		account(after, `{"f:spec":{"f:unschedulable":{}}}`, by, after.Spec.Unschedulable)
 	}
-	for _, k := range []string{scaleDownDisabled, doNotDisrupt} {
+	for _, k := range []string{scaleDownDisabled, doNotDisrupt, api.ApprovalAnnotation} {
 		was, had := before.Annotations[k]
 		if is, has := after.Annotations[k]; has != had || is != was {
 			account(after, fmt.Sprintf(`{"f:metadata":{"f:annotations":{"f:%s":{}}}}`, k), by, has)
@@ -237,8 +239,9 @@ func (s *Nodes) update(before, after *corev1.Node, by string) *corev1.Node {
 func account(n *corev1.Node, field, by string, set bool) {
 	n.ManagedFields = slices.DeleteFunc(n.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.FieldsV1.GetRawString() == field })
 	if set {
+		now := metav1.Now()
 		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{
-			Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(field),
+			Manager: by, Time: &now, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(field),
 		})
 	}
 }

@@ -77,8 +77,14 @@ func (p *Process) tellSentinels(s sentinel.State) {
 	p.states <- s
 }
 
-// Sentinels is for daemon.Config.
-func (p *Process) Sentinels() <-chan sentinel.State { return p.states }
+// Sentinels is for daemon.Config, of each daemon that the process runs, one after the
+// other: the newest state comes first.
+func (p *Process) Sentinels() <-chan sentinel.State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tellSentinels(p.sentinels())
+	return p.states
+}
 
 // Boot implements daemon.Host.
 func (p *Process) Boot() (reboot.Boot, error) {

@@ -25,7 +25,8 @@ func (l *Lock) Holders(ctx context.Context) ([]lock.Holder, error) {
 
 // Find looks up the slot that is ours already, after a restart or a lost answer,
 // and makes sure of what goes with it. Of more than one slot, which a change of
-// the number of slots can lead to, it keeps the lowest and gives up the others.
+// the number of slots can lead to, it keeps the lowest and gives up the others. What is
+// ours of locks of other names is given up, too, unless the node has begun.
 func (l *Lock) Find(ctx context.Context, c lock.Claimant) (slot string, held bool, err error) {
 	l.setClaimant(c)
 	v, err := l.list(ctx)
@@ -33,6 +34,9 @@ func (l *Lock) Find(ctx context.Context, c lock.Claimant) (slot string, held boo
 		return "", false, err
 	}
 	l.makePause(ctx, v)
+	if err := l.releaseOthers(ctx, v, c); err != nil {
+		return "", false, err
+	}
 	lease, err := l.keepLowest(ctx, v)
 	if err != nil || lease == nil {
 		return "", false, err
@@ -58,7 +62,7 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 			continue
 		}
 		if uid := lease.Annotations[api.HolderUIDAnnotation]; uid != "" && l.claimant().UID != "" && uid != string(l.claimant().UID) && l.says(lease) {
-			if err := l.release(ctx, lease, api.Line{}); err != nil {
+			if err := l.release(ctx, lease, api.Line{}, time.Time{}); err != nil {
 				return nil, fmt.Errorf("release the slot of an earlier Node of the same name: %w", err)
 			}
 			continue
@@ -73,7 +77,7 @@ func (l *Lock) keepLowest(ctx context.Context, v *view) (*coordinationv1.Lease, 
 		return nil, l.releaseConstraints(ctx, v)
 	}
 	for _, lease := range ours[1:] {
-		if err := l.release(ctx, lease, api.Line{}); err != nil {
+		if err := l.release(ctx, lease, api.Line{}, time.Time{}); err != nil {
 			return nil, fmt.Errorf("release a second slot: %w", err)
 		}
 	}

@@ -102,8 +102,11 @@ func (l *Lock) apply(ctx context.Context, a applied, force bool) (*coordinationv
 // vacate frees a slot that is ours, on the condition that it has not changed since
 // it was read, and says who is next. It is a plain patch: an apply would leave
 // behind what another manager says, too, and would own the line for ever.
-func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next api.Line) error {
+func (l *Lock) vacate(ctx context.Context, lease *coordinationv1.Lease, next api.Line, at time.Time) error {
 	annotations := map[string]any{api.ReleasedByAnnotation: nil}
+	if !at.IsZero() {
+		annotations[api.VacatedAnnotation] = at.UTC().Format(time.RFC3339)
+	}
 	// One that people have given to this node meanwhile may be another's that is at work.
 	if l.mayUse() && l.says(lease) && !l.othersSay(lease) {
 		annotations[api.ReleasedByAnnotation] = l.cfg.Node

@@ -189,6 +189,28 @@ var otherFaults = map[string]fault{
 	"forgets whose turn it is": locker(func(w *wrong, l lock.Locker) {
 		w.release = func(ctx context.Context, next api.Line) error { next.Turn = nil; return l.Release(ctx, next) }
 	}),
+	"forgets that it was worked on": locker(func(w *wrong, l lock.Locker) {
+		w.worked = func(ctx context.Context, next api.Line, _ time.Time) error { return l.Release(ctx, next) }
+	}),
+	"says that every node was worked on": locker(func(w *wrong, l lock.Locker) {
+		w.release = func(ctx context.Context, next api.Line) error { return l.ReleaseWorked(ctx, next, time.Now()) }
+	}),
+	"tells its own time, and not the releaser's": locker(func(w *wrong, l lock.Locker) {
+		w.worked = func(ctx context.Context, next api.Line, _ time.Time) error {
+			return l.ReleaseWorked(ctx, next, time.Now())
+		}
+	}),
+	"a release forgets who was worked on": {api: func(f *faulty) {
+		f.patch = func(_ *faulty, _ string, body map[string]any) {
+			if a, ok := meta(body)["annotations"].(map[string]any); ok && a[api.VacatedAnnotation] == nil {
+				a[api.VacatedAnnotation] = nil
+			}
+		}
+	}},
+	"does not see who was worked on": blind(true, func(_ *faulty, l *coordinationv1.Lease) bool {
+		delete(l.Annotations, api.VacatedAnnotation)
+		return false
+	}),
 	"takes a deleted slot at once": {config: func(c *lease.Config, _ *faulty) { c.DeletedGrace = 1 }},
 	"Keep tells nothing of a loss": locker(func(w *wrong, l lock.Locker) {
 		w.keep = func(ctx context.Context, paused func(string)) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"sync"
 	"testing"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -156,6 +157,7 @@ type wrong struct {
 	keep    func(ctx context.Context, paused func(string)) error
 	fence   func(ctx context.Context) error
 	release func(ctx context.Context, next words.Line) error
+	worked  func(ctx context.Context, next words.Line, at time.Time) error
 }
 
 func (w *wrong) Find(ctx context.Context, c lock.Claimant) (string, bool, error) {
@@ -191,6 +193,13 @@ func (w *wrong) Release(ctx context.Context, next words.Line) error {
 		return w.release(ctx, next)
 	}
 	return w.Locker.Release(ctx, next)
+}
+
+func (w *wrong) ReleaseWorked(ctx context.Context, next words.Line, at time.Time) error {
+	if w.worked != nil {
+		return w.worked(ctx, next, at)
+	}
+	return w.Locker.ReleaseWorked(ctx, next, at)
 }
 
 // claims changes what a node says of itself.

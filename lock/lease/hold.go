@@ -165,6 +165,30 @@ func (l *Lock) Line() api.Line {
 // Release gives the slot up, and what goes with it. next are those for which it is
 // kept for a moment. It is idempotent, and touches nothing of another's.
 func (l *Lock) Release(ctx context.Context, next api.Line) error {
+	return l.releaseAll(ctx, next, time.Time{})
+}
+
+// ReleaseWorked is Release, and notes on the slot until when this node was worked on.
+func (l *Lock) ReleaseWorked(ctx context.Context, next api.Line, at time.Time) error {
+	return l.releaseAll(ctx, next, at)
+}
+
+// Vacated is until when a node was last worked on under the slot that is held.
+func (l *Lock) Vacated() time.Time {
+	held := l.getHeld()
+	if held == nil {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339, held.Annotations[api.VacatedAnnotation])
+	if err != nil {
+		return time.Time{} // nobody's word, or somebody else's than ours
+	}
+	return at
+}
+
+// releaseAll gives up the slot, with the word that a node was worked on under it until at,
+// unless that is zero.
+func (l *Lock) releaseAll(ctx context.Context, next api.Line, at time.Time) error {
 	v, err := l.list(ctx)
 	if err != nil {
 		return err
@@ -177,7 +201,7 @@ func (l *Lock) Release(ctx context.Context, next api.Line) error {
 	}
 	for _, i := range v.indexes() {
 		if lease := v.leases[i]; holderOf(lease) == l.cfg.Node && !tooNew(lease) {
-			if err := l.release(ctx, lease, next); err != nil {
+			if err := l.release(ctx, lease, next, at); err != nil {
 				return err
 			}
 			next = api.Line{} // for one slot only
@@ -187,9 +211,15 @@ func (l *Lock) Release(ctx context.Context, next api.Line) error {
 	return nil
 }
 
-func (l *Lock) release(ctx context.Context, lease *coordinationv1.Lease, next api.Line) error {
+func (l *Lock) release(ctx context.Context, lease *coordinationv1.Lease, next api.Line, at time.Time) error {
 	for {
-		err := l.vacate(ctx, lease, next)
+		err := l.vacate(ctx, lease, next, at)
+		if !at.IsZero() && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
+			// A policy of an older version does not know the annotation.
+			l.cfg.Log("%v; releasing it without the time, so that its next holder does not wait for --interval", err)
+			at = time.Time{}
+			continue
+		}
 		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 			return err
 		}

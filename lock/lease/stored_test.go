@@ -341,3 +341,69 @@ func TestContextEndsDuringALook(t *testing.T) {
 		}
 	})
 }
+
+// A slot of a lock of another name that this node has taken is released when it looks for
+// what it holds, with what goes with it; not while the node is at work, perhaps under that
+// lock, and not what people have written.
+func TestLockOfAnotherName(t *testing.T) {
+	inBubble(t, func(s *stored) {
+		before := s.lock("a", func(c *lease.Config) { c.Name = "before" })
+		c := lock.Claimant{UID: s.uid, Zone: "z=1"}
+		_, err := before.Acquire(s.Context(), c, func(lock.Waiting) {})
+		s.must(err)
+		other := s.lock("b", func(c *lease.Config) { c.Name, c.Slots = "before", 2 })
+		_, err = other.Acquire(s.Context(), lock.Claimant{Zone: "z=1"}, func(lock.Waiting) {})
+		s.must(err)
+
+		var said []string
+		l := s.lock("a", func(c *lease.Config) {
+			c.Log = func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+		})
+		holders := func() (out []string) {
+			all, err := other.Holders(s.Context())
+			s.must(err)
+			for _, h := range all {
+				out = append(out, h.Node)
+			}
+			return out
+		}
+		_, held, err := l.Find(s.Context(), lock.Claimant{UID: s.uid, Zone: "z=1", Begun: true})
+		if got := holders(); err != nil || held || len(got) != 2 {
+			t.Fatalf("at work: %v, %t, %v", err, held, got)
+		}
+		_, held, err = s.lock("a", func(c *lease.Config) { c.DryRun = true }).Find(s.Context(), c)
+		if got := holders(); err != nil || held || len(got) != 2 {
+			t.Fatalf("dry run: %v, %t, %v", err, held, got)
+		}
+		_, held, err = l.Find(s.Context(), c)
+		if got := holders(); err != nil || held || len(got) != 1 || got[0] != "b" || len(said) != 1 {
+			t.Fatalf("%v, %t, %v, %q", err, held, got, said)
+		}
+		zone, err := s.api.GetLease(s.Context(), "n", "before-zone")
+		s.must(err)
+		for _, e := range zone.ManagedFields {
+			if e.Manager == words.LeaseFieldManager("a") {
+				t.Errorf("the zone is still a's: %+v", e)
+			}
+		}
+	})
+}
+
+// A Lease that another program, or people, have given the node's name is left alone.
+func TestLeasesOfOthersWithOurName(t *testing.T) {
+	inBubble(t, func(s *stored) {
+		for _, name := range []string{"before-0", "kubelet-1", "zone"} {
+			_, err := s.api.ApplyLease(s.Context(), "n", name, fmt.Appendf(nil, `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":%q},"spec":{"holderIdentity":"a"}}`, name), metav1.PatchOptions{FieldManager: "kubectl"})
+			s.must(err)
+		}
+		_, _, err := s.lock("a", nil).Find(s.Context(), lock.Claimant{UID: s.uid})
+		s.must(err)
+		for _, name := range []string{"before-0", "kubelet-1", "zone"} {
+			l, err := s.api.GetLease(s.Context(), "n", name)
+			s.must(err)
+			if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != "a" {
+				t.Errorf("%s: %v", name, l.Spec.HolderIdentity)
+			}
+		}
+	})
+}

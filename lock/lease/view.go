@@ -21,6 +21,7 @@ type view struct {
 	leases      map[int]*coordinationv1.Lease // the slots
 	constraints map[string]*coordinationv1.Lease
 	pause       *coordinationv1.Lease // that is there for a pause, nil if there is none
+	others      []string              // the names of other locks of which this node holds a slot
 
 	// goneUntil is until when a slot is left alone that was deleted while it was held.
 	goneUntil map[int]time.Time

@@ -31,9 +31,12 @@ func (v *view) load(ctx context.Context) error {
 		return fmt.Errorf("list the Leases of %s: %w", v.lock.cfg.Namespace, err)
 	}
 	there := map[string]bool{}
+	v.others = nil
 	for i := range list.Items {
 		there[list.Items[i].Name] = true
-		v.see(watch.Added, &list.Items[i])
+		if !v.see(watch.Added, &list.Items[i]) {
+			v.seeOther(&list.Items[i])
+		}
 	}
 	for _, lease := range v.all() {
 		if !there[lease.Name] {

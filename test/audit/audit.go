@@ -25,6 +25,15 @@ type Rules struct {
 	Daemons string
 	// Down is the label by which a machine says that it goes down.
 	Down string
+	// Closed are the times in which a gate was closed.
+	Closed []Closed
+}
+
+// Closed is a time in which a gate was closed: no node begins then.
+type Closed struct {
+	What     string // the gate
+	Node     string // "": all of them
+	From, To time.Time
 }
 
 // Summary is what was seen.
@@ -40,6 +49,7 @@ type Summary struct {
 type entry struct {
 	User                     struct{ Username string }
 	Verb                     string
+	RequestURI               string
 	ObjectRef                struct{ Resource, Subresource, Namespace, Name string }
 	RequestObject            json.RawMessage
 	RequestReceivedTimestamp time.Time
@@ -54,6 +64,12 @@ func (e *entry) at() time.Time {
 		return e.RequestReceivedTimestamp
 	}
 	return e.StageTimestamp
+}
+
+// dryRun says that nothing came of it: the API server was asked what it would say.
+func (e *entry) dryRun() bool {
+	_, query, _ := strings.Cut(e.RequestURI, "?")
+	return strings.Contains("&"+query+"&", "&dryRun=All&")
 }
 
 type node struct {
@@ -88,7 +104,7 @@ func Check(log io.Reader, r Rules) (Summary, error) {
 		if err := json.Unmarshal(lines.Bytes(), e); err != nil {
 			return Summary{}, fmt.Errorf("read the audit log: %w", err)
 		}
-		if e.ResponseStatus.Code < 300 && slices.Contains([]string{"create", "update", "patch", "delete"}, e.Verb) {
+		if e.ResponseStatus.Code < 300 && !e.dryRun() && slices.Contains([]string{"create", "update", "patch", "delete"}, e.Verb) {
 			all = append(all, e)
 		}
 	}
@@ -164,6 +180,7 @@ func (j *judge) seeNode(e *entry, isDaemon bool) {
 			if isDaemon {
 				n.cordoned = "rebootd"
 				j.Cordons++
+				j.mayBegin(e, name)
 			}
 		case !on && isDaemon && n.cordoned == "others":
 			j.broken(e, "the daemon of %s removes a cordon that others have set", name)
@@ -186,6 +203,15 @@ func (j *judge) seeNode(e *entry, isDaemon bool) {
 			j.goesDown(e, name, n)
 		}
 		n.down, n.off = v != nil, n.off && v != nil
+	}
+}
+
+// mayBegin judges a cordon by the gates.
+func (j *judge) mayBegin(e *entry, name string) {
+	for _, c := range j.Closed {
+		if (c.Node == "" || c.Node == name) && e.RequestReceivedTimestamp.After(c.From) && e.RequestReceivedTimestamp.Before(c.To) {
+			j.broken(e, "%s is cordoned though the gate %s was closed from %s to %s", name, c.What, c.From.Format("15:04:05.000"), c.To.Format("15:04:05.000"))
+		}
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 // log builds an audit log, a second an entry.
 type log struct {
 	strings.Builder
-	n int
+	n     int
+	query string // of the requests to come
 }
 
 func (l *log) add(user, verb, resource, name, body string) *log {
@@ -18,7 +19,7 @@ func (l *log) add(user, verb, resource, name, body string) *log {
 	resource, sub, _ := strings.Cut(resource, "/")
 	at := time.Date(2026, 5, 4, 12, 0, l.n, 0, time.UTC)
 	data, _ := json.Marshal(map[string]any{
-		"user": map[string]any{"username": user}, "verb": verb, "responseStatus": map[string]any{"code": 200},
+		"user": map[string]any{"username": user}, "verb": verb, "requestURI": "/x?a=b" + l.query, "responseStatus": map[string]any{"code": 200},
 		"objectRef":     map[string]any{"resource": resource, "subresource": sub, "name": name, "namespace": "x"},
 		"requestObject": json.RawMessage(body), "requestReceivedTimestamp": at, "stageTimestamp": at,
 	})
@@ -101,5 +102,46 @@ func TestCheck(t *testing.T) {
 				t.Errorf("broken: %q, want %q", s.Broken, c.want)
 			}
 		})
+	}
+}
+
+// What was tried as a dry run has not happened.
+func TestDryRunsDoNotCount(t *testing.T) {
+	for query, counts := range map[string]bool{"&dryRun=All": false, "&dryRun=All&fieldManager=x": false, "": true, "&dryRun=": true} {
+		l := &log{query: query}
+		l.record("a", "Draining", cordon).evict("a", "1")
+		s, err := Check(strings.NewReader(l.String()), Rules{Slots: 1, Lock: "k", Daemons: "d:", Down: "down"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (s.Evictions == 1 && s.Cordons == 1) != counts || s.Evictions != s.Cordons {
+			t.Errorf("%q: %+v", query, s)
+		}
+	}
+}
+
+// A node that is cordoned while a gate was closed is found; one that is cordoned before, after
+// or while another's was closed has done nothing wrong.
+func TestCordonsWhileAGateIsClosed(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Date(2026, 5, 4, 12, 0, seconds, 0, time.UTC) }
+	for name, c := range map[string]struct {
+		closed Closed
+		found  bool
+	}{
+		"while it is closed":         {Closed{"freeze", "a", at(1), at(3)}, true},
+		"while all are kept":         {Closed{"alert", "", at(1), at(3)}, true},
+		"while another's is closed":  {Closed{"freeze", "b", at(1), at(3)}, false},
+		"before it closes":           {Closed{"freeze", "a", at(3), at(5)}, false},
+		"after it has opened":        {Closed{"freeze", "a", at(0), at(1)}, false},
+		"in the moment of its begin": {Closed{"freeze", "a", at(2), at(3)}, false},
+	} {
+		l := new(log).slot("d:a", "a").record("a", "Draining", cordon)
+		s, err := Check(strings.NewReader(l.String()), Rules{Slots: 1, Lock: "k", Daemons: "d:", Down: "down", Closed: []Closed{c.closed}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := strings.Contains(strings.Join(s.Broken, "\n"), "a is cordoned though the gate "); found != c.found {
+			t.Errorf("%s: %q", name, s.Broken)
+		}
 	}
 }

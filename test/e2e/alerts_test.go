@@ -24,7 +24,7 @@ import (
 func TestStuckDrainPagesSomeone(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 2*time.Minute)
-	m := b.machine()
+	m := b.machine("--preflight=tell")
 	ns := b.prefix
 	b.Namespace(ns)
 	b.must(shared.Deployment(b.ctx, ns, "single", 1, nil, func(d *appsv1.Deployment) {

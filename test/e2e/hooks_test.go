@@ -25,7 +25,7 @@ func TestDrainTimesOutWithEmptyHookDirectories(t *testing.T) {
 	for _, stage := range []string{"pre-drain.d", "pre-reboot.d", "post-boot.d"} {
 		b.must(os.Mkdir(filepath.Join(dir, stage), 0o755))
 	}
-	m := b.machine("--hooks="+dir, "--drain-timeout=15s")
+	m := b.machine("--hooks="+dir, "--drain-timeout=15s", "--preflight=tell")
 	ns := b.prefix
 	b.Namespace(ns)
 	b.must(shared.Deployment(b.ctx, ns, "single", 1, nil, kit.On(m.Name)))

@@ -121,7 +121,7 @@ func TestSame(t *testing.T) {
 // queue, and when it drains already it is put back.
 func TestOthersAtWork(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 2*time.Minute)
+	b := newBed(t, 3*time.Minute)
 	m := b.machine()
 	before := m.BootID()
 	b.must(m.Touch("x"))

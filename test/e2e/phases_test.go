@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -43,9 +44,14 @@ func (b *bed) occupy(holder string) {
 	b.must(err)
 }
 
-// blocked has a pod on the machine that no budget lets go.
+// blocked has a pod on the machine that its budget does not let go for now, since another
+// one cannot be started. One that could never go would keep the node from being drained.
 func (b *bed) blocked(m *machine.Machine) {
 	b.Helper()
 	b.pod(m, "web")
+	t := cluster.Template("web", nil)
+	t.Spec.NodeSelector = map[string]string{"nowhere": "x"}
+	_, err := shared.Client.CoreV1().Pods(b.prefix).Create(b.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-2", Labels: t.Labels}, Spec: t.Spec}, metav1.CreateOptions{})
+	b.must(err)
 	b.must(shared.Budget(b.ctx, b.prefix, "web", 1))
 }

@@ -33,7 +33,9 @@ func (m *Machine) StartDaemon() error {
 		"--reboot-command=" + m.simreboot + " " + m.socket, "--log-level=debug",
 	}, m.Args...)
 	var err error
-	m.daemon, err = proc.Start(m.LogFile(), nil, argv...)
+	// The uptime is that of the machine that the tests run on, and here it boots every moment.
+	env := append(os.Environ(), "REBOOTD_MIN_UPTIME=0")
+	m.daemon, err = proc.Start(m.LogFile(), env, argv...)
 	return err
 }
 

@@ -300,7 +300,7 @@ func annotations(names ...string) (out []change) {
 // leaseChanges are those of a Lease.
 func leaseChanges() []change {
 	return known(changes(reflect.TypeFor[coordinationv1.Lease]()), owners(), claims(),
-		annotations("rebootd.dev/schema", "rebootd.dev/holder-uid", "rebootd.dev/next", "rebootd.dev/released-by", "rebootd.dev/paused", "rebootd.dev/hold", "example.com/x"),
+		annotations("rebootd.dev/schema", "rebootd.dev/holder-uid", "rebootd.dev/next", "rebootd.dev/released-by", "rebootd.dev/vacated", "rebootd.dev/paused", "rebootd.dev/hold", "example.com/x"),
 		setTo("metadata|annotations|rebootd.dev/line", `{"v":1,"nodes":["x","y"],"at":"@NOWMICRO@"}`, `{"v":9}`, "{", nil),
 		more("metadata|finalizers", "example.com/x", "orphan", "foregroundDeletion"), setTo("metadata|finalizers", nil),
 		[]change{
@@ -336,7 +336,7 @@ func nodeChanges() []change {
 		conditions = append(conditions, condition(kind, "True", "Rebootd"), condition(kind, "False", "attack"))
 	}
 	return known(changes(reflect.TypeFor[corev1.Node]()), owners(), claims(),
-		annotations("rebootd.dev/operation", "rebootd.dev/report", "rebootd.dev/request", "rebootd.dev/abort", "rebootd.dev/hold", "rebootd.dev/priority",
+		annotations("rebootd.dev/operation", "rebootd.dev/report", "rebootd.dev/request", "rebootd.dev/abort", "rebootd.dev/daemon", "rebootd.dev/hold", "rebootd.dev/priority",
 			"cluster-autoscaler.kubernetes.io/scale-down-disabled", "karpenter.sh/do-not-disrupt", "node.alpha.kubernetes.io/ttl", "example.com/x"),
 		setTo("metadata|labels|"+corev1.LabelHostname, "@THAT@", nil), setTo("metadata|labels|node-role.kubernetes.io/control-plane", ""),
 		more("metadata|finalizers", "example.com/x"), more("status|conditions", conditions...), setTo("status|conditions", nil),

@@ -126,6 +126,9 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 			"metadata|annotations|rebootd.dev/released-by", "metadata|ownerReferences", "metadata|managedFields", "metadata|resourceVersion",
 			"spec|holderIdentity", "spec|acquireTime", "spec|renewTime", "spec|leaseDurationSeconds",
 		}
+		if (on == ours || on == oursControl) && text(at(now, "spec", "holderIdentity")) == "" && text(at(now, "metadata", "annotations", api.VacatedAnnotation)) != "" {
+			allowed = append(allowed, "metadata|annotations|"+api.VacatedAnnotation)
+		}
 		if on == absent {
 			allowed = append(allowed, "metadata|creationTimestamp", "metadata|uid", "metadata|name", "spec")
 		}
@@ -143,7 +146,7 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 		}
 	case ownNode:
 		allowed = []string{
-			"metadata|annotations|rebootd.dev/operation", "metadata|annotations|rebootd.dev/report", "metadata|annotations|rebootd.dev/served", "metadata|annotations|cluster-autoscaler.kubernetes.io/scale-down-disabled",
+			"metadata|annotations|rebootd.dev/operation", "metadata|annotations|rebootd.dev/report", "metadata|annotations|rebootd.dev/served", "metadata|annotations|rebootd.dev/daemon", "metadata|annotations|cluster-autoscaler.kubernetes.io/scale-down-disabled",
 			"metadata|annotations|karpenter.sh/do-not-disrupt", "metadata|managedFields", "metadata|resourceVersion", "metadata|generation", "spec|unschedulable",
 		}
 		for _, k := range []string{"rebootd.dev/request", "rebootd.dev/abort"} {

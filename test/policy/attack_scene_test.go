@@ -148,7 +148,7 @@ func (s *scene) fresh(on string) {
 		lease(oursControl, "-control-plane", l)
 	case free:
 		l := s.hold(name, s.that, lock.Claimant{UID: types.UID(s.thatUID)})
-		s.must(l.Release(s.ctx, words.Line{}))
+		s.must(l.ReleaseWorked(s.ctx, words.Line{}, time.Now().Add(-time.Hour)))
 		lease(free, "-0", nil)
 	case absent:
 		path := leasePath(cluster.Namespace, name+"-0")

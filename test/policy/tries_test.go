@@ -166,6 +166,8 @@ var tries = []try{
 		b.must(err)
 		return patchNode("own", strategic, condition("Drained", "False", "Rebootd"), "status")(b, c)
 	}},
+	{"say on its node which daemon runs there", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/daemon":"x"}}}`, "status")},
+	{"say on another node which daemon runs there", false, patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/daemon":"x"}}}`, "status")},
 	{"remember on its node what was served", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/served":"x"}}}`, "status")},
 	{"remove the request for a reboot", true, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`), metav1.PatchOptions{})
@@ -183,6 +185,13 @@ var tries = []try{
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`), metav1.PatchOptions{})
 		b.must(err)
 		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`)(b, c)
+	}},
+	{"approve the reboot of its node", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/approval":"until 2999-01-01T00:00:00Z"}}}`)},
+	{"approve the reboot of its node along with the record", false, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/operation":"x","rebootd.dev/approval":"x"}}}`, "status")},
+	{"withdraw an approval", false, func(b *bed, c *kubernetes.Clientset) error {
+		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/approval":"x"}}}`), metav1.PatchOptions{})
+		b.must(err)
+		return patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/approval":null}}}`)(b, c)
 	}},
 	{"raise the priority of its node", false, patchNode("own", merge, `{"metadata":{"annotations":{"rebootd.dev/priority":"9"}}}`)},
 	{"set any other annotation on its node", false, patchNode("own", merge, `{"metadata":{"annotations":{"example.com/x":"y"}}}`)},
@@ -205,6 +214,11 @@ var tries = []try{
 
 	{"take a free slot", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME"},"spec":{"holderIdentity":"OWN"}`, false)},
 	{"release its slot", true, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/next":"THAT"}},"spec":{"holderIdentity":null}}`, false)},
+	{"note when it has vacated its slot", true, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/vacated":"LONGAGO"}},"spec":{"holderIdentity":null}}`, false)},
+	{"note when a slot was vacated that it keeps", false, onLease(`"spec":{"holderIdentity":"OWN"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/vacated":"LONGAGO"}}}`, false)},
+	{"note when a free slot was vacated", false, onLease(`"spec":{}`, merge, `{"metadata":{"annotations":{"rebootd.dev/vacated":"LONGAGO"}}}`, false)},
+	{"note when a slot was vacated that it takes", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","annotations":{"rebootd.dev/vacated":"LONGAGO"}},"spec":{"holderIdentity":"OWN"}`, false)},
+	{"note when another's slot was vacated", false, onLease(`"spec":{"holderIdentity":"THAT"}`, merge, `{"metadata":{"annotations":{"rebootd.dev/vacated":"LONGAGO"}},"spec":{"holderIdentity":null}}`, false)},
 	{"make its node the owner of its slot", true, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "OWNUID")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
 	{"make something else the owner of a slot", false, onLease(`"spec":{"leaseDurationSeconds":1}`, apply, `"metadata":{"name":"NAME","ownerReferences":[`+owner("OWN", "nowhere")+`]},"spec":{"holderIdentity":"OWN"}`, false)},
 	{"give a free slot an owner", false, onLease(`"spec":{}`, merge, `{"metadata":{"ownerReferences":[`+owner("OWN", "OWNUID")+`]}}`, false)},

@@ -13,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"rebootd.dev/test/cluster"
 	"rebootd.dev/test/host"
@@ -31,10 +33,22 @@ var (
 // On a control plane of their own, machines have what the README says and nothing that
 // other tests grant.
 func TestMain(m *testing.M) {
-	kit.Main(m, cluster.Options{Own: true, LimitCritical: true}, func(_ context.Context, c *cluster.Cluster) (err error) {
+	kit.Main(m, cluster.Options{Own: true, LimitCritical: true}, func(ctx context.Context, c *cluster.Cluster) (err error) {
 		shared = c
-		deb, err = debianPackage()
-		return err
+		if deb, err = debianPackage(); err != nil {
+			return err
+		}
+		return upLongEnough(ctx)
+	})
+}
+
+// upLongEnough waits until this machine has been up for the default of --min-uptime: the
+// machines here share its kernel, and some tests have what the README says and nothing else.
+func upLongEnough(ctx context.Context) error {
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
+		var up unix.Timespec
+		err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up)
+		return time.Duration(up.Nano()) >= 10*time.Minute, err
 	})
 }
 
@@ -162,7 +176,7 @@ func (b *bed) bareMachine(packages string) *machine {
 // configure adds settings to the unit's file of them.
 func (b *bed) configure(m *machine, settings ...string) {
 	b.Helper()
-	lines := append([]string{"REBOOTD_NAMESPACE=" + cluster.Namespace, "REBOOTD_LOCK_NAME=" + b.lock, fmt.Sprintf("REBOOTD_METRICS_ADDRESS=127.0.0.1:%d", m.port)}, settings...)
+	lines := append([]string{"REBOOTD_MIN_UPTIME=0", "REBOOTD_NAMESPACE=" + cluster.Namespace, "REBOOTD_LOCK_NAME=" + b.lock, fmt.Sprintf("REBOOTD_METRICS_ADDRESS=127.0.0.1:%d", m.port)}, settings...)
 	b.shell(m, "cat >>/etc/default/rebootd <<'E'\n"+strings.Join(lines, "\n")+"\nE")
 }
 

@@ -16,7 +16,7 @@ import (
 func (b *bed) packaged(packages string) *machine {
 	b.Helper()
 	m := b.machineWith(packages)
-	env := fmt.Sprintf("[Service]\nEnvironment=REBOOTD_NAMESPACE=%s REBOOTD_LOCK_NAME=%s REBOOTD_METRICS_ADDRESS=127.0.0.1:%d\n", cluster.Namespace, b.lock, m.port)
+	env := fmt.Sprintf("[Service]\nEnvironment=REBOOTD_MIN_UPTIME=0 REBOOTD_NAMESPACE=%s REBOOTD_LOCK_NAME=%s REBOOTD_METRICS_ADDRESS=127.0.0.1:%d\n", cluster.Namespace, b.lock, m.port)
 	b.must(m.Write("/etc/systemd/system/rebootd.service.d/settings.conf", env, 0o644))
 	// Without a sync for each file, for the speed of it.
 	b.must(m.Write("/etc/dpkg/dpkg.cfg.d/unsafe", "force-unsafe-io\n", 0o644))

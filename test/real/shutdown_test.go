@@ -114,6 +114,7 @@ func TestPowerCut(t *testing.T) {
 			b.Namespace(b.prefix)
 			b.pod(m)
 			b.must(shared.Budget(b.ctx, b.prefix, m.Name, 1))
+			b.configure(m, "REBOOTD_PREFLIGHT=tell")
 		},
 		"Rebooting": func(b *bed, m *machine) { b.configure(m, "REBOOTD_REBOOT_COMMAND=true") },
 		"Verifying": func(_ *bed, m *machine) { m.silent.Store(true) },

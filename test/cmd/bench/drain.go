@@ -247,7 +247,7 @@ func many(ctx context.Context, c *cluster.Cluster, dir string) (string, error) {
 	fmt.Fprintf(os.Stderr, "drains %d pods, %d of them blocked …\n", manyPods, stuckPods)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	m, err := machine.New(ctx, machine.Options{Cluster: c, Name: "many", Dir: filepath.Join(dir, "many"), Args: []string{"--log-level=info", "--lock-name=many"}})
+	m, err := machine.New(ctx, machine.Options{Cluster: c, Name: "many", Dir: filepath.Join(dir, "many"), Args: []string{"--log-level=info", "--lock-name=many", "--preflight=tell"}})
 	if err != nil {
 		return "", err
 	}

@@ -72,7 +72,7 @@ func (r *roll) prepare(ctx context.Context, dir string) error {
 		name := fmt.Sprintf("roll-%02d", i)
 		m, err := machine.New(ctx, machine.Options{
 			Cluster: r.cluster, Name: name, Dir: filepath.Join(dir, name), Boot: time.Second, Binary: rolloutBinary,
-			Args: []string{"--log-level=info", "--lock-name=roll", fmt.Sprint("--slots=", rolloutSlots), "--same=" + corev1.LabelTopologyZone, "--max-unavailable=10%", "--drain-timeout=20s"},
+			Args: []string{"--log-level=info", "--lock-name=roll", fmt.Sprint("--slots=", rolloutSlots), "--same=" + corev1.LabelTopologyZone, "--max-unavailable=10%", "--drain-timeout=20s", "--preflight=tell"},
 		})
 		if err != nil {
 			return err

@@ -45,9 +45,10 @@ func main() {
 	slots := flag.Int("slots", 3, "how many may be down at once")
 	lasts := flag.Duration("for", 10*time.Minute, "how long things go wrong")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what happens")
+	plant := flag.Bool("unobeyed", false, "plant a fault: freezes that no daemon obeys, which must be found")
 	flag.Parse()
 	fmt.Printf("seed %d\n", *seed)
-	if err := run(*nodes, *slots, *lasts, *seed); err != nil {
+	if err := run(*nodes, *slots, *lasts, *seed, *plant); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
@@ -59,11 +60,12 @@ type soak struct {
 	machines []*machine.Machine
 	slots    int
 	proxies  []*proxy.Proxy
+	gates    *gates
 	counts   map[string]int
 	wg       sync.WaitGroup
 }
 
-func run(nodes, slots int, lasts time.Duration, seed uint64) error {
+func run(nodes, slots int, lasts time.Duration, seed uint64, plant bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := cluster.Start(ctx, cluster.Options{})
@@ -76,7 +78,11 @@ func run(nodes, slots int, lasts time.Duration, seed uint64) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s := &soak{cluster: c, rng: rand.New(rand.NewPCG(seed, 0)), slots: slots, counts: map[string]int{}}
+	g, err := newGates(ctx, plant)
+	if err != nil {
+		return err
+	}
+	s := &soak{gates: g, cluster: c, rng: rand.New(rand.NewPCG(seed, 0)), slots: slots, counts: map[string]int{}}
 	defer func() {
 		for _, m := range s.machines {
 			m.Stop()
@@ -93,6 +99,12 @@ func run(nodes, slots int, lasts time.Duration, seed uint64) error {
 		return err
 	}
 	s.trouble(seed)
+	// Whatever the seed, one of each.
+	for i, close := range []func(context.Context, *machine.Machine) error{s.freeze, s.withdraw, s.alert} {
+		if err := close(ctx, s.machines[i%len(s.machines)]); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	for time.Since(began) < lasts && ctx.Err() == nil {
 		if err := s.happen(ctx); err != nil && ctx.Err() == nil {
@@ -115,7 +127,7 @@ func run(nodes, slots int, lasts time.Duration, seed uint64) error {
 		return err
 	}
 	defer log.Close()
-	summary, err := audit.Check(log, audit.Rules{Slots: slots, Lock: lockName, Daemons: "rebootd:", Down: cluster.DownLabel})
+	summary, err := audit.Check(log, audit.Rules{Slots: slots, Lock: lockName, Daemons: "rebootd:", Down: cluster.DownLabel, Closed: g.all()})
 	if err != nil {
 		return err
 	}
@@ -138,7 +150,7 @@ func (s *soak) prepare(ctx context.Context, dir string, nodes int) error {
 		}
 		m, err := machine.New(ctx, machine.Options{
 			Cluster: s.cluster, Name: fmt.Sprintf("soak-%d", i), Dir: home, Boot: time.Second,
-			Args: []string{"--lock-name=" + lockName, fmt.Sprintf("--slots=%d", s.slots), "--reboot-timeout=20s", "--drain-timeout=30s", "--log-level=info"},
+			Args: append([]string{"--lock-name=" + lockName, fmt.Sprintf("--slots=%d", s.slots), "--reboot-timeout=20s", "--drain-timeout=30s", "--log-level=info"}, s.gates.args()...),
 		})
 		if err != nil {
 			return err
@@ -156,7 +168,7 @@ func (s *soak) prepare(ctx context.Context, dir string, nodes int) error {
 		return err
 	}
 	for _, m := range s.machines {
-		if err := m.StartDaemon(); err != nil {
+		if err := errors.Join(s.approve(ctx, m), m.StartDaemon()); err != nil {
 			return err
 		}
 	}
@@ -198,6 +210,11 @@ func (s *soak) happen(ctx context.Context) error {
 		do     func(context.Context, *machine.Machine) error
 	}{
 		{40, "sentinel touched", func(_ context.Context, m *machine.Machine) error { return ignore(m.Touch("kernel")) }},
+		{6, "frozen", s.freeze},
+		{9, "not frozen", s.thaw},
+		{5, "approval withdrawn", s.withdraw},
+		{8, "approved", s.approve},
+		{3, "an alert fires", s.alert},
 		{4, "sentinel removed", func(_ context.Context, m *machine.Machine) error { return ignore(m.Withdraw()) }},
 		{20, "daemon killed", func(_ context.Context, m *machine.Machine) error { m.KillDaemon(); return m.StartDaemon() }},
 		{4, "daemon stopped for a while", s.away},
@@ -228,8 +245,12 @@ func (s *soak) happen(ctx context.Context) error {
 func ignore(error) error { return nil }
 
 func (s *soak) patch(ctx context.Context, m *machine.Machine, patch string) error {
+	return ignore(s.patchNow(ctx, m, patch))
+}
+
+func (s *soak) patchNow(ctx context.Context, m *machine.Machine, patch string) error {
 	_, err := s.cluster.Client.CoreV1().Nodes().Patch(ctx, m.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "admin"})
-	return ignore(err)
+	return err
 }
 
 func (s *soak) annotate(a string) func(context.Context, *machine.Machine) error {
@@ -277,10 +298,14 @@ func (s *soak) steal(ctx context.Context, _ *machine.Machine) error {
 }
 
 func (s *soak) deleteNode(ctx context.Context, m *machine.Machine) error {
+	s.forgotten(m)
 	if err := s.cluster.Client.CoreV1().Nodes().Delete(ctx, m.Name, metav1.DeleteOptions{}); err != nil {
 		return ignore(err)
 	}
-	return m.Register(ctx)
+	if err := m.Register(ctx); err != nil {
+		return err
+	}
+	return s.approve(ctx, m)
 }
 
 func (s *soak) restart(ctx context.Context, _ *machine.Machine) error {
@@ -297,6 +322,9 @@ func (s *soak) rest(ctx context.Context) error {
 	defer cancel()
 	began := time.Now()
 	_ = s.noBudget(ctx, nil)
+	if err := s.opened(ctx); err != nil {
+		return err
+	}
 	for _, p := range s.proxies {
 		p.Faults(nil)
 		p.Cut()

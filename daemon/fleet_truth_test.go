@@ -1,0 +1,77 @@
+package daemon_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rebootd.dev/daemon/api"
+)
+
+// An abort that is withdrawn once its undoing is on record comes too late: the operation ends
+// by it, and its request counts as served, for the daemon and for the judge.
+func TestFleetAbortIsWithdrawnTooLate(t *testing.T) {
+	const hooked = 939 // a fleet with hooks, and without gates
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, hooked, fault{})
+		defer f.end()
+		f.peace()
+		if !f.hooked || f.gates.approval {
+			t.Fatalf("seed %d has another fleet by now", hooked)
+		}
+		n := f.nodes[0]
+		n.m.Annotate(api.RequestAnnotation, api.RequestReboot)
+		until := func(what string, is func(written) bool) {
+			t.Helper()
+			for range 600 {
+				f.tick(time.Second)
+				f.mu.Lock()
+				r := n.record
+				f.mu.Unlock()
+				if is(r) {
+					return
+				}
+			}
+			t.Fatalf("not %s: %s", what, n.raw)
+		}
+		until("drained", func(r written) bool { return r.Phase == "Draining" })
+		n.m.Annotate(api.AbortAnnotation, "the wrong node")
+		until("undone", func(r written) bool { return r.Undo != nil })
+		n.m.Annotate(api.AbortAnnotation, "")
+		until("idle", func(r written) bool { return r.ID == "" })
+		for range 60 {
+			f.tick(time.Second)
+		}
+		if s := f.broken() + f.unrest(); s != "" || n.m.Node().Annotations[api.RequestAnnotation] != "" {
+			t.Errorf("%s\n%s", s, f.trace(time.Now(), 60))
+		}
+	})
+}
+
+// A pause ends with its operation: the next one of the node knows nothing of it.
+func TestFleetPauseIsOfAnOperation(t *testing.T) {
+	for _, tc := range []struct {
+		phases []written
+		broken bool
+	}{
+		{[]written{{ID: "a", Phase: "Queued"}, {ID: "a", Phase: "Waiting", Deferrals: 1}, {ID: "a", Phase: "Queued", Deferrals: 1}}, true},
+		{[]written{{ID: "a", Phase: "Queued"}, {ID: "a", Phase: "Waiting", Deferrals: 1}, {}, {ID: "b", Phase: "Waiting"}, {ID: "b", Phase: "Queued"}}, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet(t, 0, fault{})
+			defer f.end()
+			n := f.nodes[0]
+			for _, r := range tc.phases {
+				time.Sleep(time.Second)
+				f.mu.Lock()
+				was := n.record
+				n.record = r
+				f.defers(&n.truth, was)
+				f.mu.Unlock()
+			}
+			if got := f.broken() != ""; got != tc.broken {
+				t.Errorf("broken %t: %s", got, f.broken())
+			}
+		})
+	}
+}
