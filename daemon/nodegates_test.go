@@ -12,6 +12,7 @@ import (
 	"rebootd.dev/daemon"
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/approval"
+	"rebootd.dev/daemon/conditions"
 	"rebootd.dev/daemon/gate"
 	"rebootd.dev/daemon/sim"
 )
@@ -67,6 +68,61 @@ func setCondition(m *sim.Machine, kind, status, message string) {
 		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{
 			Type: corev1.NodeConditionType(kind), Status: corev1.ConditionStatus(status), Reason: "DockerHung", Message: message, LastTransitionTime: metav1.Now(),
 		})
+	})
+}
+
+// A condition of the Node that blocks keeps the node out of the queue, has it leave the
+// queue, does not have it put back, and keeps it from being healthy after the boot. That
+// its message changes each minute makes no Event.
+func TestConditionsBlock(t *testing.T) {
+	simulate(t, func(t *testing.T, w *sim.World) {
+		m := w.AddMachine("a")
+		rule, err := conditions.ParseRule("KernelDeadlock=True")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := withGate(&conditions.Gate{Rules: []conditions.Rule{rule}})
+		rebootsInASecond(t, m, s)
+		setCondition(m, "KernelDeadlock", "True", "task 1 hangs")
+		since := time.Now().UTC().Format(time.RFC3339)
+		start(t, m, s)
+		pass(time.Minute)
+		m.Touch(sentinelPath, "")
+		pass(time.Minute)
+		told(t, m, "Waiting", api.ReasonConditionBlocks, "the condition KernelDeadlock of the Node is True since "+since+" (DockerHung)", "KernelDeadlock says: task 1 hangs")
+		before := len(w.Events("a"))
+		for i := range 5 {
+			setCondition(m, "KernelDeadlock", "True", "task "+strings.Repeat("1", i)+" hangs")
+			pass(time.Minute)
+		}
+		if now := w.Events("a"); len(now) != before {
+			t.Errorf("its words have changed, and there are %d Events more", len(now)-before)
+		}
+
+		other := newOther(t, w)
+		other.takesWhatIsFree()
+		setCondition(m, "KernelDeadlock", "False", "")
+		pass(time.Minute)
+		told(t, m, "Queued", api.ReasonQueued)
+		setCondition(m, "KernelDeadlock", "True", "task 2 hangs")
+		pass(time.Minute)
+		told(t, m, "Waiting", api.ReasonConditionBlocks)
+		setCondition(m, "KernelDeadlock", "False", "")
+		other.releases(t)
+		pass(time.Minute)
+		told(t, m, "Draining, with a slot, cordoned", api.ReasonDraining)
+
+		setCondition(m, "KernelDeadlock", "Unknown", "")
+		pass(time.Minute)
+		told(t, m, "Draining, with a slot, cordoned", api.ReasonDraining)
+		m.Drain.Pods(0)
+		pass(time.Minute)
+		told(t, m, "Verifying, with a slot, cordoned", api.ReasonVerifying, "rebooted; the condition KernelDeadlock of the Node is Unknown")
+		setCondition(m, "KernelDeadlock", "False", "")
+		pass(time.Minute)
+		if got := where(m); got != "idle" || m.BootID() == "boot-1-a" {
+			t.Errorf("the node is %s", got)
+		}
 	})
 }
 

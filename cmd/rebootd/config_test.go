@@ -95,8 +95,8 @@ func TestNodeGates(t *testing.T) {
 	for text, want := range map[string]string{
 		"{}":                        "approval: false\nwaitForDaemonsets: false\n",
 		"waitForDaemonsets: true\n": "approval: false\nwaitForDaemonsets: true\n",
-		"waitForDaemonsets: app!=flaky\napproval: true\n":                 "approval: true\nwaitForDaemonsets: app!=flaky\n",
-		"blockingPods:\n- metadata.namespace=ml,app in (a, b)\n- batch\n": "approval: false\nblockingPods:\n- metadata.namespace=ml,app in (a, b)\n- batch\nwaitForDaemonsets: false\n",
+		"waitForDaemonsets: app!=flaky\napproval: true\n":                                                           "approval: true\nwaitForDaemonsets: app!=flaky\n",
+		"blockingPods:\n- metadata.namespace=ml,app in (a, b)\n- batch\nblockingConditions:\n- X=True\n- Y!=True\n": "blockingConditions:\n- X=True\n- Y!=True\napproval: false\nblockingPods:\n- metadata.namespace=ml,app in (a, b)\n- batch\nwaitForDaemonsets: false\n",
 	} {
 		c, _, err := load([]string{"--config=" + file(t, text)}, env)
 		if err != nil {
@@ -108,7 +108,7 @@ func TestNodeGates(t *testing.T) {
 			t.Errorf("%q is printed as\n%s\nwant\n%s", text, out.String(), want)
 		}
 		again, _, err := load([]string{"--config=" + file(t, out.String())}, env)
-		if err != nil || fmt.Sprint(again.BlockingPods, again.Approval, again.WaitForDaemonSets) != fmt.Sprint(c.BlockingPods, c.Approval, c.WaitForDaemonSets) {
+		if err != nil || fmt.Sprint(again.BlockingPods, again.BlockingConditions, again.Approval, again.WaitForDaemonSets) != fmt.Sprint(c.BlockingPods, c.BlockingConditions, c.Approval, c.WaitForDaemonSets) {
 			t.Errorf("what is printed for %q is read as %+v, %v", text, again, err)
 		}
 	}
@@ -142,6 +142,7 @@ func TestBadValues(t *testing.T) {
 		"lock-name":             {"UPPER", "", "a_b", strings.Repeat("a", 250)},
 		"slots":                 {"0", "-1", "one", "1.5", ""},
 		"drain":                 {"maybe", ""},
+		"blocking-conditions":   {"", "KernelDeadlock", "X=true", "Ready!=True", "RebootRequired=True"},
 		"prometheus-url":        {"prometheus:9090", "http://user:pass@a", "http://a/api/v1/query"},
 		"prometheus-ca":         {"/nonexistent", dir},
 		"prometheus-cert":       {"/nonexistent"},

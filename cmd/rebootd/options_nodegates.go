@@ -6,19 +6,29 @@ import (
 	"strconv"
 	"strings"
 
+	"rebootd.dev/daemon/conditions"
 	"rebootd.dev/daemon/pods"
 )
 
 // nodeGates are the settings of the gates that look at the node itself.
 type nodeGates struct {
-	Approval          bool
-	BlockingPods      []pods.Selector
-	WaitForDaemonSets bool
-	DaemonSetPods     *pods.Selector // of those that are waited for; nil: of all
+	BlockingConditions []conditions.Rule
+	Approval           bool
+	BlockingPods       []pods.Selector
+	WaitForDaemonSets  bool
+	DaemonSetPods      *pods.Selector // of those that are waited for; nil: of all
 }
 
 func nodeGateOptions() []option {
 	return []option{
+		{
+			flag: "blocking-conditions", list: true, about: "none",
+			usage: "a condition of the Node that blocks the reboot and, after the boot, keeps the node from being healthy: `TYPE=STATUS`, or `TYPE!=STATUS` for every other status, such as `KernelDeadlock=True`; may be repeated. `Unknown` always blocks; a condition that is not there blocks with `!=` only",
+			set: func(c *config, v string) error {
+				return addTo(&c.BlockingConditions, v, conditions.ParseRule)
+			},
+			get: func(c *config) any { return asGiven(c.BlockingConditions) },
+		},
 		boolean("approval", "false", "each reboot needs approval, by the annotation `rebootd.dev/approval` on the Node: the ID of the operation, which the condition says, or `until` and a time, for every operation that begins before then", func(c *config) *bool { return &c.Approval }),
 		{
 			flag: "blocking-pods", list: true, separator: ";", about: "none",

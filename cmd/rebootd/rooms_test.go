@@ -44,7 +44,8 @@ var rooms = map[string]room{
 	"daemon/others":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}, others: []string{"k8s.io/api/core/v1"}},
 	"daemon/decide":    {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable", "daemon/days"}},
 
-	"daemon/approval": {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}},
+	"daemon/approval":   {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}},
+	"daemon/conditions": {pure: true, rooms: []string{"daemon/api", "daemon/gate", "daemon/printable"}},
 
 	"lock":                 {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
 	"lock/lease":           {std: []string{"math/rand/v2"}, rooms: []string{"daemon/api", "daemon/printable", "lock"}, others: []string{"k8s.io/api/coordination/v1", "k8s.io/apimachinery"}},
@@ -108,7 +109,7 @@ var rooms = map[string]room{
 	"cmd/rebootd": {
 		std: []string{"log/slog", "net", "net/http", "os", "os/signal", "path/filepath", "runtime/debug", "syscall"},
 		rooms: []string{
-			"daemon", "daemon/alerts", "daemon/api", "daemon/approval", "daemon/availability", "daemon/cooldown", "daemon/days", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/kube", "daemon/others", "daemon/pods", "daemon/policy", "daemon/possible", "daemon/preflight", "daemon/printable", "daemon/sentinel", "daemon/window", "daemon/window/zones", "daemon/windows", "drain", "lock", "lock/lease", "lock/nodelease", "reboot",
+			"daemon", "daemon/alerts", "daemon/api", "daemon/approval", "daemon/availability", "daemon/conditions", "daemon/cooldown", "daemon/days", "daemon/decide", "daemon/gate", "daemon/hook", "daemon/kube", "daemon/others", "daemon/pods", "daemon/policy", "daemon/possible", "daemon/preflight", "daemon/printable", "daemon/sentinel", "daemon/window", "daemon/window/zones", "daemon/windows", "drain", "lock", "lock/lease", "lock/nodelease", "reboot",
 		},
 		others: []string{
 			"github.com/coreos/go-systemd/v22/daemon", "github.com/kballard/go-shellquote", "github.com/prometheus/client_golang",

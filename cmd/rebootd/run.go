@@ -15,6 +15,7 @@ import (
 	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/approval"
 	"rebootd.dev/daemon/availability"
+	"rebootd.dev/daemon/conditions"
 	"rebootd.dev/daemon/cooldown"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/gate"
@@ -169,6 +170,7 @@ func gates(cfg *config, p parts) []registered {
 		{&possible.Gate{Ask: cfg.rebooter().Possible}, true},
 		{freeze, true},
 		{window, true},
+		{&conditions.Gate{Rules: cfg.BlockingConditions}, len(cfg.BlockingConditions) > 0},
 		{approval.Gate{}, cfg.Approval},
 		{&cooldown.MinUptime{Least: cfg.MinUptime}, true},
 		{&policy.Gate{API: p.api, Node: cfg.NodeName, Log: p.log}, true},

@@ -47,6 +47,7 @@ const (
 	ReasonApproved         Reason = "Approved"
 	ReasonAlertsFiring     Reason = "AlertsFiring"
 	ReasonPodsBlock        Reason = "PodsBlock"
+	ReasonConditionBlocks  Reason = "ConditionBlocks"
 	ReasonPolicyDenies     Reason = "PolicyDenies"
 	ReasonWouldNotDrain    Reason = "WouldNotDrain"
 	ReasonCoolingDown      Reason = "CoolingDown"
@@ -118,6 +119,7 @@ var reasons = []ReasonInfo{
 	{Reason: ReasonApproved, Meaning: "Somebody has approved the reboot. The message says who and when, as far as the API server knows it. In an Event and in the log; never the reason of a condition."},
 	{Reason: ReasonAlertsFiring, Warning: true, Meaning: "Alerts that block reboots are firing, or Prometheus cannot be asked. The message says which, or why."},
 	{Reason: ReasonPodsBlock, Meaning: "Pods on the node block the reboot. The message says which."},
+	{Reason: ReasonConditionBlocks, Meaning: "A condition of the Node blocks the reboot. The message says which, and since when."},
 	{Reason: ReasonPolicyDenies, Warning: true, Meaning: "The API server would refuse to cordon the node: an admission policy or webhook of the cluster denies it. The message has its words."},
 	{Reason: ReasonWouldNotDrain, Warning: true, Meaning: "Pods on the node could not be evicted, and no time would change that. The message says which, why, and what to do."},
 	{Reason: ReasonCoolingDown, Meaning: "The last reboot, of this node or in the cluster, was too short a time ago. The message says until when."},

@@ -136,6 +136,37 @@ func TestApproval(t *testing.T) {
 	}
 }
 
+// A condition of the Node keeps it from being drained, and after the boot from being
+// healthy.
+func TestBlockingConditions(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	m := b.machine("--blocking-conditions=KernelDeadlock=True", "--drain=false")
+	set := func(status string) {
+		b.Helper()
+		patch := fmt.Sprintf(`{"status":{"conditions":[{"type":"KernelDeadlock","status":%q,"reason":"DockerHung","message":"task 1 hangs","lastTransitionTime":%q}]}}`, status, time.Now().UTC().Format(time.RFC3339))
+		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, m.Name, "application/strategic-merge-patch+json", []byte(patch), metav1.PatchOptions{FieldManager: "node-problem-detector"}, "status")
+		b.must(err)
+	}
+	set("True")
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	b.says(m, "ConditionBlocks", "the condition KernelDeadlock of the Node is True since ", "(DockerHung)", "KernelDeadlock says: task 1 hangs")
+	m.Behave(machine.Behaviour{Delay: 2 * time.Second})
+	set("False")
+	b.phase(m, "Rebooting")
+	set("Unknown")
+	b.says(m, "Verifying", "rebooted; the condition KernelDeadlock of the Node is Unknown since ")
+	set("False")
+	b.rebooted(m, before)
+	cordons := b.cordons(m, func(w written) (open, is bool) {
+		return patches(m, w, `"status":"False","reason":"DockerHung"`), patches(m, w, "KernelDeadlock") && !strings.HasPrefix(w.User.Username, "rebootd:")
+	})
+	if cordons != 1 {
+		t.Errorf("the Node was cordoned %d times, want once", cordons)
+	}
+}
+
 // A pod that blocks has the node give its slot up before it is cordoned, and the node
 // reboots when the pod has gone.
 func TestBlockingPods(t *testing.T) {
