@@ -56,6 +56,10 @@ func TestPackage(t *testing.T) {
 		b.exec(m, "systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/rebootd.service")
 		pid := func() string { return b.exec(m, "systemctl", "show", "rebootd", "-P", "MainPID") }
 		before := pid()
+		b.exec(m, "systemctl", "reload", "rebootd") // no more than a signal, of which the daemon lives on
+		if out := b.exec(m, "systemctl", "is-active", "rebootd"); out != "active" || pid() != before {
+			t.Errorf("after a reload it is %s, with the process %s in place of %s", out, pid(), before)
+		}
 		// An uncompressed copy, for the speed of it.
 		b.shell(m, "dpkg-deb -R /root/rebootd.deb /tmp/new; dpkg-deb -Znone -b /tmp/new /new.deb")
 		const install = "dpkg -i /new.deb"
