@@ -149,7 +149,7 @@ func TestRollThroughGates(t *testing.T) {
 	freeze := span{r.early.from, r.late.from.Add(time.Minute)}
 	r.annotate(frozen, "windows", fmt.Sprintf("freeze: %s..%s", freeze.from.Format("2006-01-02T15:04"), freeze.to.Format("2006-01-02T15:04")))
 	for _, m := range []*machine.Machine{first, frozen, denied} {
-		r.annotate(m, "approve", forAll)
+		r.annotate(m, "approval", forAll)
 	}
 	b.pod(frozen, "training")
 	for _, m := range machines {
@@ -182,7 +182,7 @@ func TestRollThroughGates(t *testing.T) {
 	id := recordOf(b.reason(approved, "AwaitingApproval")).ID
 	r.slowPod(approved)
 	given := []span{{from: time.Now()}}
-	r.annotate(approved, "approve", id)
+	r.annotate(approved, "approval", id)
 	b.phase(approved, "Draining")
 	b.patch(approved, `{"metadata":{"annotations":{"rebootd.dev/approval":null}}}`)
 	given[0].to = time.Now()
@@ -197,7 +197,7 @@ func TestRollThroughGates(t *testing.T) {
 	b.must(err)
 	safe := time.Now()
 	given = append(given, span{time.Now(), r.late.to})
-	r.annotate(approved, "approve", id)
+	r.annotate(approved, "approval", id)
 	b.rebooted(denied, boots[denied])
 	b.rebooted(approved, boots[approved])
 	b.rebooted(frozen, boots[frozen])
