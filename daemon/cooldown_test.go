@@ -1,6 +1,8 @@
 package daemon_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -261,6 +263,47 @@ func TestANodeThatIsPutBackWasWorkedOn(t *testing.T) {
 		pass(time.Minute)
 		if got, age := where(m), time.Since(vacated(t, w)); got != "Waiting" || age < 0 || age > time.Minute {
 			t.Errorf("it is %s, and the slot was vacated %s ago", got, age)
+		}
+	})
+}
+
+// Without a least uptime a node is rebooted each time that its sentinel comes back, and
+// people are told once for each operation what it is that comes back.
+func TestASentinelThatComesBackIsNamed(t *testing.T) {
+	simulate(t, func(t *testing.T, w *sim.World) {
+		m := w.AddMachine("a")
+		boots := new(atomic.Int64)
+		s := settings{noDrain: true, change: func(c *daemon.Config, _ *sim.Process) {
+			c.Gates = append(c.Gates[:len(c.Gates):len(c.Gates)], new(cooldown.MinUptime))
+		}}
+		m.OnCommand = func(cmd *sim.Command) error {
+			cmd.End(0, "")
+			time.AfterFunc(time.Second, func() {
+				m.Boots()
+				m.KubeletReports(true, "")
+				start(t, m, s)
+				if boots.Add(1) < 4 {
+					time.AfterFunc(time.Minute, func() { m.Touch(sentinelPath, "again") })
+				}
+			})
+			return nil
+		}
+		start(t, m, s)
+		pass(time.Hour)
+		m.Touch(sentinelPath, "kernel")
+		pass(time.Hour)
+		if boots.Load() != 4 || where(m) != "idle" {
+			t.Fatalf("%d boots; it is %s", boots.Load(), where(m))
+		}
+		var named []string
+		for _, e := range w.Events("a") {
+			if e.Reason == string(api.ReasonCoolingDown) {
+				named = append(named, e.Message)
+			}
+		}
+		const says = "/run/reboot-needed has come back after each of the last %d boots; something on the host raises it at every boot; rebooting for it again, since --min-uptime is 0"
+		if want := []string{fmt.Sprintf(says, 2), fmt.Sprintf(says, 3)}; !slices.Equal(named, want) {
+			t.Errorf("people are told %q, want %q", named, want)
 		}
 	})
 }

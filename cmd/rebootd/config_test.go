@@ -380,3 +380,21 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// A sentinel that comes back after each boot is named without any setting, and windows of
+// the Node's own are obeyed without any.
+func TestGatesThatAreAskedByDefault(t *testing.T) {
+	c, _, err := load(nil, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, r := range gates(c, parts{}) {
+		used[r.gate.Kind().Name] = r.used
+	}
+	for name, want := range map[string]bool{"min-uptime": true, "window": true, "freeze": true, "policy": true, "preflight": true, "interval": false, "approval": false, "conditions": false, "alerts": false, "pods": false, "daemonsets": false} {
+		if got, there := used[name]; got != want || !there {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+}
