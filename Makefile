@@ -1,6 +1,6 @@
 # rebootd's development targets. On a new machine with Go, git, make and gcc:
 #   make demo    three nodes reboot one after the other, before your eyes
-#   make check   what a change must pass, in two minutes
+#   make check   what a change must pass, in four minutes
 #   make test    all tests
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -22,7 +22,7 @@ cluster: ## a real control plane with three simulated machines and their daemons
 	cd test && go run ./cmd/cluster
 
 .PHONY: check
-check: format ## what a change must pass, in two minutes: vet, and all tests that need no control plane, with the race detector
+check: format ## what a change must pass, in four minutes: vet, and all tests that need no control plane, with the race detector
 	go vet ./...
 	cd test && go vet ./...
 	test/check.sh
