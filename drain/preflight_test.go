@@ -355,7 +355,7 @@ func TestForetell(t *testing.T) {
 				fake := newFakeCluster()
 				c.set(fake)
 				s := foresee(t, fake)
-				time.Sleep(sickFor + time.Minute)
+				time.Sleep(firstLook + lookSpread + sickFor)
 				got := s.last()
 				s.end()
 				if len(fake.bad) > 0 || got != c.want {
