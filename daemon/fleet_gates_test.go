@@ -308,8 +308,9 @@ func (j *judge) defers(t *truth, was written) {
 
 // keepsOn judges a node that holds a slot and cannot make use of it, and one that is drained
 // though a gate is closed that has it put back. Alerts, which are not for it alone, have it
-// keep the slot.
-func (j *judge) keepsOn(t *truth, holds bool) {
+// keep the slot, "" for none. Pods are asked about once the node holds one: it has its time
+// from then on. An approval is asked for before that.
+func (j *judge) keepsOn(t *truth, slot string) {
 	quiet := !j.gates.alert || j.quiet.isFor(knownSlow)
 	closedFor, _ := t.window.closedFor(t.clock())
 	phase := t.record.Phase
@@ -317,9 +318,9 @@ func (j *judge) keepsOn(t *truth, holds bool) {
 		return
 	}
 	switch {
-	case phase == "Queued" && holds && j.gates.blocker && t.blocked.isFor(knownSlow) && quiet:
+	case phase == "Queued" && slot != "" && time.Since(j.world.TakenAt(slot)) > knownSlow && j.gates.blocker && t.blocked.isFor(knownSlow) && quiet:
 		j.violated(t.name, "it keeps a slot though its pods block its turn")
-	case phase == "Queued" && holds && j.gates.approval && t.unapproved.isFor(knownSlow):
+	case phase == "Queued" && slot != "" && j.gates.approval && t.unapproved.isFor(knownSlow):
 		j.violated(t.name, "it keeps a slot though nobody has approved its reboot")
 	case phase == "Draining" && t.record.Undo == nil && j.gates.approval && t.unapproved.isFor(knownSlow):
 		j.violated(t.name, "it is drained though the approval was withdrawn")

@@ -415,9 +415,9 @@ func (j *judge) checkAll(all bool) {
 	if !all {
 		return
 	}
-	holders := map[string]bool{}
-	for _, h := range j.holders() {
-		holders[h] = true
+	slots := map[string]string{} // by who holds them
+	for slot, h := range j.holders() {
+		slots[h] = slot
 	}
 	leases := map[string]bool{}
 	for _, m := range j.world.Machines() {
@@ -426,15 +426,15 @@ func (j *judge) checkAll(all bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for name, t := range j.byName {
-		t.slotless.set(!holders[name])
-		j.keepsOn(t, holders[name])
+		t.slotless.set(slots[name] == "")
+		j.keepsOn(t, slots[name])
 		if t.runs.isFor(late) && time.Since(t.refusedAt) > refusal {
 			j.overdue(t)
 		}
 		tries := t.runs.isFor(late) && time.Since(t.refusedAt) > refusal && time.Since(t.since) > late
 		switch {
 		case !tries:
-		case t.record.Phase == "" && holders[name]:
+		case t.record.Phase == "" && slots[name] != "":
 			j.violated(name, "idle, and it holds a slot")
 		case t.record.Phase == "" && leases[name]:
 			j.violated(name, "idle, and it holds its node lease")

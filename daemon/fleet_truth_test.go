@@ -75,3 +75,46 @@ func TestFleetPauseIsOfAnOperation(t *testing.T) {
 		})
 	}
 }
+
+// A node that has waited in the queue for longer than it takes to notice that its pods block
+// has just got its slot: it keeps it for as long as it takes to be asked, and no longer.
+func TestFleetKeepsOnSinceItHoldsTheSlot(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		next   decision
+		broken bool
+	}{
+		{"gives it up", nil, false},
+		{"keeps it", gateFaults["keeps the slot on its turn"].next, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, 0, fault{gates: needsBlocker, next: tc.next})
+				defer f.end()
+				f.peace()
+				n := f.nodes[0]
+				f.start(n)
+				f.pause(true)
+				f.mu.Lock()
+				n.blocked.set(true)
+				f.mu.Unlock()
+				f.asks(n, true)
+				n.m.Touch(sentinelPath, "")
+				time.Sleep(2 * knownSlow)
+				f.pause(false)
+				taken := false
+				for range 10 * int((knownSlow + 30*time.Second).Seconds()) {
+					time.Sleep(100 * time.Millisecond)
+					f.checkAll(true)
+					taken = taken || f.holds(n.name)
+					if s := f.broken(); s != "" && !tc.broken {
+						t.Fatalf("%s\n%s", s, f.trace(time.Now(), 40))
+					}
+				}
+				if !taken || (f.broken() != "") != tc.broken {
+					t.Errorf("took a slot %t, broken %q; want broken %t\n%s", taken, f.broken(), tc.broken, f.trace(time.Now(), 40))
+				}
+			})
+		})
+	}
+}

@@ -42,8 +42,8 @@ func (w *World) Pause(lockName, why string) {
 func (w *World) ClearSlotOf(node string) {
 	w.mu.Lock()
 	var slots []string
-	for slot, holder := range w.holders {
-		if holder == node {
+	for slot, h := range w.holders {
+		if h.node == node {
 			slots = append(slots, slot)
 		}
 	}

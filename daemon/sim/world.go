@@ -34,12 +34,18 @@ type World struct {
 	events     []*corev1.Event
 	journal    []Entry
 	violations []string
-	holders    map[string]string // of slots, by the Lease's name
+	holders    map[string]holder // of slots, by the Lease's name
+}
+
+// holder is who holds a slot, and since when.
+type holder struct {
+	node  string
+	since time.Time
 }
 
 // NewWorld makes one that has nothing.
 func NewWorld() *World {
-	w := &World{Nodes: NewNodes(), Leases: leasetest.NewAPI(), machines: map[string]*Machine{}, holders: map[string]string{}}
+	w := &World{Nodes: NewNodes(), Leases: leasetest.NewAPI(), machines: map[string]*Machine{}, holders: map[string]holder{}}
 	w.Nodes.Changed = w.nodeChanged
 	return w
 }
@@ -151,19 +157,30 @@ func (w *World) Events(node string) (out []*corev1.Event) {
 func (w *World) sawLease(l *coordinationv1.Lease) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	holder := ""
+	node := ""
 	if l.Spec.HolderIdentity != nil {
-		holder = *l.Spec.HolderIdentity
+		node = *l.Spec.HolderIdentity
 	}
-	was := w.holders[l.Name]
-	w.holders[l.Name] = holder
-	switch {
-	case holder == was:
-	case holder != "":
-		w.note(holder, "slot", "%s is taken", l.Name)
-	default:
+	was := w.holders[l.Name].node
+	if node == was {
+		return
+	}
+	w.holders[l.Name] = holder{node, time.Now()}
+	if node != "" {
+		w.note(node, "slot", "%s is taken", l.Name)
+	} else {
 		w.note(was, "slot", "%s is released", l.Name)
 	}
+}
+
+// TakenAt is when the holder of a slot has taken it, zero if nobody holds it.
+func (w *World) TakenAt(slot string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if h := w.holders[slot]; h.node != "" {
+		return h.since
+	}
+	return time.Time{}
 }
 
 // SlotsOf are the slots that a node holds, by the word of the Leases.
