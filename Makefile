@@ -1,5 +1,6 @@
 # rebootd's development targets. On a new machine with Go, git, make and gcc:
 #   make demo    three nodes reboot one after the other, before your eyes
+#   make play    five nodes, kubectl rebootd, and things to try
 #   make check   what a change must pass, in four minutes
 #   make test    all tests
 SHELL := /bin/bash
@@ -10,8 +11,26 @@ TAGS := nethttpomithttp2
 export CGO_ENABLED ?= 0
 
 .PHONY: build
-build: ## bin/rebootd, static and stripped
-	go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/rebootd ./cmd/rebootd
+build: cli ## bin/rebootd and bin/kubectl-rebootd, static and stripped
+	go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/rebootd
+
+.PHONY: cli
+cli: ## bin/kubectl-rebootd alone, on macOS, too
+	go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/kubectl-rebootd
+
+# Where `make plugin` installs. It builds nothing: root need not have Go.
+PREFIX ?= /usr/local
+
+.PHONY: plugin
+plugin: ## installs what `make cli` has built in PREFIX/bin (/usr/local/bin), as kubectl rebootd and rebootctl, with completion
+	@[ -x bin/kubectl-rebootd ] || { echo "there is no bin/kubectl-rebootd: run make cli first"; exit 1; }
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 bin/kubectl-rebootd systemd/kubectl_complete-rebootd '$(DESTDIR)$(PREFIX)/bin'
+	ln -sf kubectl-rebootd '$(DESTDIR)$(PREFIX)/bin/rebootctl'
+
+.PHONY: cross
+cross: ## builds kubectl-rebootd for the platforms that people sit at
+	for p in linux/arm64 darwin/arm64 windows/amd64; do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} go build -tags $(TAGS) -o /dev/null ./cmd/kubectl-rebootd || exit 1; done
 
 .PHONY: demo
 demo: ## builds what it needs, then reboots three simulated nodes in turn
@@ -20,6 +39,11 @@ demo: ## builds what it needs, then reboots three simulated nodes in turn
 .PHONY: cluster
 cluster: ## a real control plane with three simulated machines and their daemons, until Ctrl-C; prints how to reach them
 	cd test && go run ./cmd/cluster
+
+.PHONY: play
+play: ## the same with five machines and a workload, and a shell to try things in
+	cd test && go build -o ../bin/cluster ./cmd/cluster
+	@bin/cluster -nodes 5 -play
 
 .PHONY: check
 check: format ## what a change must pass, in four minutes: vet, and all tests that need no control plane, with the race detector
@@ -62,9 +86,9 @@ soak: ## everything at once for ten minutes, judged by the audit log; SOAK='-for
 	cd test && go run ./cmd/soak $(SOAK)
 
 .PHONY: size
-size: build ## what the binary weighs
-	@stat -c '%n %s bytes' bin/rebootd
-	@[ "$$(stat -c %s bin/rebootd)" -le 20000000 ] || { echo "bin/rebootd is larger than 20 MB"; exit 1; }
+size: build ## what the binaries weigh
+	@stat -c '%n %s bytes' bin/rebootd bin/kubectl-rebootd
+	@for b in bin/rebootd bin/kubectl-rebootd; do [ "$$(stat -c %s $$b)" -le 20000000 ] || { echo "$$b is larger than 20 MB"; exit 1; }; done
 
 .PHONY: bench
 bench: ## what the daemon costs, measured
@@ -91,9 +115,12 @@ PACKAGE_VERSION := $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0~$(VERSION)
 NFPM := go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 
 .PHONY: packages
-packages: build ## bin/rebootd_*.deb and bin/rebootd-*.rpm
-	rm -f bin/rebootd_*.deb bin/rebootd-*.rpm
-	for p in deb rpm; do VERSION=$(PACKAGE_VERSION) GOARCH=$$(go env GOARCH) $(NFPM) package -f systemd/nfpm.yaml -p $$p -t bin/ || exit 1; done
+packages: build ## bin/rebootd_*.deb and bin/rebootd-*.rpm, and the same of kubectl-rebootd
+	rm -f bin/rebootd_*.deb bin/rebootd-*.rpm bin/kubectl-rebootd_*.deb bin/kubectl-rebootd-*.rpm
+	ln -sf kubectl-rebootd bin/rebootctl
+	for s in bash zsh fish; do bin/rebootctl completion $$s > bin/rebootctl.$$s || exit 1; done
+	for p in deb rpm; do for f in systemd/nfpm.yaml systemd/kubectl-rebootd.yaml; do \
+		VERSION=$(PACKAGE_VERSION) GOARCH=$$(go env GOARCH) $(NFPM) package -f $$f -p $$p -t bin/ || exit 1; done; done
 
 .PHONY: help
 help:

@@ -29,7 +29,7 @@ func TestAbortSurvivesEveryWrite(t *testing.T) {
 			return sim.Fate{}
 		},
 	}
-	for _, phase := range []api.Phase{api.PhaseQueued, api.PhaseDraining, api.PhaseHalted} {
+	for _, phase := range []api.Phase{api.PhaseWaiting, api.PhaseQueued, api.PhaseDraining, api.PhaseVerifying, api.PhaseHalted} {
 		for name, fate := range fates {
 			writes := 0
 			for k := 1; k == 1 || k <= writes; k++ {
@@ -54,7 +54,7 @@ func abortWith(t *testing.T, phase api.Phase, k int, fate func(*sim.Machine, *si
 			s.last = nil
 		}
 		p := bringTo(t, m, s, phase)
-		if phase == api.PhaseHalted {
+		if phase == api.PhaseVerifying || phase == api.PhaseHalted {
 			m.KubeletReports(false, "PLEG is not healthy")
 		}
 		commands := m.Command()

@@ -82,6 +82,7 @@ func configOf(t testing.TB, p *sim.Process, s settings) daemon.Config {
 	l, err := lease.New(lease.Config{
 		API: p.Client, Namespace: sim.Namespace, Name: s.lock, Slots: max(1, s.slots), Node: p.Name, Duration: 15 * time.Minute,
 		AtWork: daemon.AtWork(p.Client, p.Name, s.lock), DryRun: s.dryRun,
+		Now: p.Now, ClockSkew: func() time.Duration { return time.Until(p.Now()) },
 	})
 	if err != nil {
 		t.Error(err)
@@ -100,7 +101,7 @@ func configOf(t testing.TB, p *sim.Process, s settings) daemon.Config {
 	stages = append(stages, s.last...)
 	c := daemon.Config{
 		NodeName: p.Name, Same: s.same,
-		Policy: decide.Policy{Lock: s.lock, OrderWait: s.limit, RebootTimeout: rebootTimeout, HealthTimeout: healthTimeout},
+		Policy: decide.Policy{Lock: s.lock, Slots: max(1, s.slots), Same: s.same, OrderWait: s.limit, RebootTimeout: rebootTimeout, HealthTimeout: healthTimeout},
 		API:    p.Client, Lock: l, LeaseRequired: s.nodeLease == "required", Host: p, Sentinels: p.Sentinels(), Now: p.Now,
 		Gates: daemon.OwnGates(), Stages: stages,
 		WatchShutdown: p.WatchShutdown, CancelShutdown: p.CancelShutdown, Userspace: p.Userspace,

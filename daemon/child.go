@@ -96,7 +96,7 @@ type spawner struct {
 type spawnResult struct {
 	recalled                      bool
 	leaseLost, slotLost, startErr error
-	paused                        string
+	paused                        lock.Pause
 	child                         Child
 }
 
@@ -117,7 +117,7 @@ func (s spawner) run(ctx context.Context) (spawnResult, error) {
 		case errors.Is(err, lock.ErrLost):
 			return spawnResult{slotLost: err}, nil
 		case errors.As(err, &paused):
-			return spawnResult{paused: paused.Why}, nil
+			return spawnResult{paused: paused.Pause}, nil
 		}
 		return spawnResult{}, fmt.Errorf("confirm the slot before the reboot: %w", err)
 	}

@@ -176,6 +176,8 @@ type Daemon struct {
 	publish publisher
 	voice   voice
 	wrong   wrongQueue
+
+	badHistory string // the annotation of which was said that it cannot be read
 }
 
 // New makes a daemon. It does nothing until Run.

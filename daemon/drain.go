@@ -23,7 +23,7 @@ type drainStage struct {
 // limit; onLimit says what happens then.
 func Drain(d Drainer, limit time.Duration, onLimit decide.TimeoutPolicy) Stage {
 	return &drainStage{d, decide.Stage{
-		Name: "drain", Reason: api.ReasonDraining, Message: "draining", Failed: api.ReasonDrainTimedOut, Lasting: true,
+		Name: "drain", Reason: api.ReasonDraining, Failed: api.ReasonDrainTimedOut, Lasting: true,
 		Limit: limit, OnLimit: onLimit, Blocked: api.ReasonDrainBlocked, TimedOut: api.ReasonDrainTimedOut,
 	}}
 }
@@ -62,6 +62,7 @@ type drainWorker struct {
 	task     *task
 	key      string // which drain: api.Record.DrainKey
 	progress drain.Progress
+	drained  time.Time     // when it last said that the node is
 	ran      time.Duration // before this run, or, when it has ended, with it
 	before   time.Duration // before this run, or the last one
 	begun    time.Time     // this run
@@ -105,14 +106,22 @@ func (w *drainWorker) follow(s decided) bool {
 	}
 	opts := drain.Options{ID: s.record.ID, Ran: max(w.ran, s.record.DrainHasRun()), Limit: s.step.Limit, Previous: w.previous(s.node)}
 	w.progress, w.ran, w.before, w.begun = drain.Progress{}, opts.Ran, opts.Ran, time.Now()
-	w.task = start(w.bg, drainRun{w.stage.drainer, opts}.run, func(p drain.Progress) { w.progress = p }, w.ended)
+	w.task = start(w.bg, drainRun{w.stage.drainer, opts}.run, w.seen, w.ended)
 	return false // what was decided rested on what an earlier one had seen
+}
+
+// seen takes in what the drain has seen.
+func (w *drainWorker) seen(p drain.Progress) {
+	if p.Drained && !w.progress.Drained {
+		w.drained = time.Now()
+	}
+	w.progress = p
 }
 
 // ended keeps what the drain has seen last: a drain that was told to end has the last
 // word until another begins, so that the decision that ended it stands.
 func (w *drainWorker) ended(r drainResult, cancelled bool) {
-	w.progress = r.last
+	w.seen(r.last)
 	w.ran, w.tried = w.hasRun(), w.hasTried()
 	w.task = nil
 	if !cancelled {
@@ -159,7 +168,7 @@ func (w *drainWorker) facts(f *decide.Facts) {
 	switch {
 	case w.key == "":
 	case w.done():
-		p.State = decide.StageDone
+		p.State, p.DoneFor = decide.StageDone, time.Since(w.drained)
 	default:
 		p.State = decide.StageRunning
 	}

@@ -58,6 +58,7 @@ func (f *fleet) abort(n *fleetNode) {
 	}
 	why := []string{"wrong kernel", "the wrong node", "a release is under way"}[f.number(3)]
 	f.w.Note(n.name, "fleet", "people abort: %s", why)
+	f.countAbort(n)
 	n.m.Annotate(api.AbortAnnotation, why)
 	switch f.number(8) {
 	case 0:
@@ -73,6 +74,16 @@ func (f *fleet) abort(n *fleetNode) {
 			f.kill(n, n.p, "as people abort")
 		}
 	}
+}
+
+func (f *fleet) countAbort(n *fleetNode) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	phase := string(n.truth.record.Phase)
+	if phase == "" && n.requests > n.served {
+		phase = "requested"
+	}
+	f.aborted[phase]++
 }
 
 // recalled is told that what the machine has scheduled was cancelled. Once the machine is

@@ -517,6 +517,7 @@ func (f *fleet) mischief(n *fleetNode) {
 func (f *fleet) setClock(n *fleetNode, to time.Time) {
 	f.mu.Lock()
 	n.setAt = time.Now()
+	n.clocks++
 	f.mu.Unlock()
 	n.m.SetClock(to)
 }
@@ -550,7 +551,7 @@ func (f *fleet) rob(n *fleetNode) {
 		f.w.Note(n.name, "fleet", "somebody clears %s of %s", slot, holder)
 		f.mu.Lock()
 		f.robbed = true
-		f.byName[holder].slotless.set(true)
+		f.byName[holder].slotless = since{time.Now()} // the last check may be from before it had the slot
 		f.mu.Unlock()
 		f.w.ClearSlot(slot)
 		return

@@ -31,6 +31,9 @@ func plantedFaults() map[string]fault {
 	for name, parts := range partFaults {
 		out[name] = fault{parts: parts}
 	}
+	for name, change := range historyFaults {
+		out[name] = fault{parts: func(c *daemon.Config) { c.API = forgetful{c.API, change} }}
+	}
 	return out
 }
 
@@ -250,7 +253,7 @@ func (noFence) Fence(ctx context.Context) error {
 // deaf keeps a slot that is gone, and takes it to be ours.
 type deaf struct{ lock.Locker }
 
-func (d deaf) Keep(ctx context.Context, _ func(string)) error {
+func (d deaf) Keep(ctx context.Context, _ func(lock.Pause)) error {
 	<-ctx.Done()
 	return nil
 }
@@ -319,6 +322,7 @@ func (lax) Renew(context.Context) error { return nil }
 
 // quick are those that are found in one of the first fleets: the short run has them only.
 var quick = []string{
+	"forgets an operation", "remembers an operation twice", "remembers other times", "does not remember the cordon",
 	"an abort does not serve the request", "an abort leaves the cordon", "never removes an abort", "obeys no abort while it verifies",
 	"does not ask for the kubelet's word on this boot", "does not undo the hooks", "finds the slot of anybody",
 	"gives up the slot before the node is verified", "judges a drain by the time since the cordon",

@@ -99,6 +99,10 @@ type truth struct {
 	hooks hooks
 	gateTruth
 
+	ended                 map[string]string // operations that have ended, by their ID: how the history says
+	missed                int               // operations that it may lack
+	clocks, clocksAtFirst int               // how often the clock has become another; and when the operation began
+
 	second  time.Time
 	sent    int // requests in it
 	instant time.Time
@@ -273,6 +277,7 @@ func (j *judge) changed(before, after *corev1.Node, by string) {
 	t.judgeHealth()
 	j.cordon(t, was, before, after, by)
 	j.aborts(t, was, before, after, by)
+	j.remembers(t, was, before, after, by)
 	j.onMove(t, was)
 	if was.Phase != t.record.Phase {
 		t.since = time.Now()
@@ -470,6 +475,9 @@ func (j *judge) starts(t *truth, reaches, slow bool, skew time.Duration) {
 	t.runs, t.slow = since{}, slow
 	t.runs.set(reaches)
 	t.killedAt = time.Time{}
+	if skew != t.skew {
+		t.clocks++
+	}
 	t.setAt, t.skew = time.Now(), skew
 }
 

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"rebootd.dev/daemon"
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/decide"
 	"rebootd.dev/daemon/sim"
 )
@@ -45,6 +46,7 @@ type fleet struct {
 	ticks   int
 	urgent  chan *fleetNode
 	regrets chan *fleetNode
+	aborted map[string]int // by phase; "requested": before there is an operation
 	closing chan *fleetNode
 
 	dice sync.Mutex
@@ -96,7 +98,7 @@ const (
 
 func newFleet(t *testing.T, seed uint64, plant fault) *fleet {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	f := &fleet{t: t, seed: seed, w: sim.NewWorld(), plant: plant, rng: rng, faults: true, urgent: make(chan *fleetNode, 1), regrets: make(chan *fleetNode, 1), closing: make(chan *fleetNode, 1)}
+	f := &fleet{t: t, seed: seed, w: sim.NewWorld(), plant: plant, rng: rng, faults: true, urgent: make(chan *fleetNode, 1), regrets: make(chan *fleetNode, 1), closing: make(chan *fleetNode, 1), aborted: map[string]int{}}
 	n := 3 + rng.IntN(3)
 	if rng.IntN(25) == 0 {
 		n = 3 + rng.IntN(20)
@@ -359,7 +361,8 @@ func fleets(t *testing.T, usual int) (from, to uint64) {
 type outcome struct {
 	broken         string
 	nodes, reboots int
-	simulated      time.Duration // all nodes together
+	aborts         map[string]int // by the phase of the operation that people have given up
+	simulated      time.Duration  // all nodes together
 	trace          string
 }
 
@@ -368,6 +371,7 @@ func runFleet(t *testing.T, seed uint64, plant fault) (o outcome) {
 		began := time.Now()
 		f := newFleet(t, seed, plant)
 		o.broken = f.run()
+		o.aborts = f.aborted
 		o.nodes, o.simulated = len(f.nodes), time.Duration(len(f.nodes))*time.Since(began)
 		for _, n := range f.nodes {
 			o.reboots += n.byRebootd
@@ -395,7 +399,7 @@ func TestFleet(t *testing.T) {
 		usual = 40
 	}
 	from, to := fleets(t, usual)
-	var sum outcome
+	sum := outcome{aborts: map[string]int{}}
 	began := time.Now()
 	for seed := from; seed < to; seed++ {
 		o := runFleet(t, seed, fault{})
@@ -403,9 +407,17 @@ func TestFleet(t *testing.T) {
 			t.Fatalf("seed %d (FLEET_SEED=%d): %s\n%s", seed, seed, o.broken, o.trace)
 		}
 		sum.nodes, sum.reboots, sum.simulated = sum.nodes+o.nodes, sum.reboots+o.reboots, sum.simulated+o.simulated
+		for phase, n := range o.aborts {
+			sum.aborts[phase] += n
+		}
 	}
 	t.Logf("%d fleets, %d nodes, %d reboots by rebootd; %.0f node-hours, %.0f a second", to-from, sum.nodes, sum.reboots,
 		sum.simulated.Hours(), sum.simulated.Hours()/time.Since(began).Seconds())
+	for _, phase := range append(api.Phases(), "requested") {
+		if to-from >= 400 && sum.aborts[string(phase)] == 0 {
+			t.Errorf("people never abort what is %s: %v", phase, sum.aborts)
+		}
+	}
 	if sum.reboots < int(to-from) {
 		t.Errorf("only %d reboots in %d fleets: the simulation does not do its work", sum.reboots, to-from)
 	}

@@ -118,3 +118,33 @@ func TestFleetKeepsOnSinceItHoldsTheSlot(t *testing.T) {
 		})
 	}
 }
+
+// A node whose slot is taken away just after it has got it has been without a slot since
+// then, whatever was seen at the last check.
+func TestFleetRobsOneThatHasJustGotItsSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 0, fault{}) // in every third fleet slots are taken away
+		defer f.end()
+		f.peace()
+		n := f.nodes[0]
+		f.start(n)
+		f.checkAll(true)
+		time.Sleep(time.Minute)
+		n.m.Touch(sentinelPath, "")
+		for range 600 {
+			if f.holds(n.name) {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if !f.holds(n.name) {
+			t.Fatal("it has no slot after a minute")
+		}
+		f.rob(n)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !n.slotless.is() || n.slotless.isFor(fenced) {
+			t.Errorf("its slot was taken away now, and it counts as without one since %s", n.slotless.at)
+		}
+	})
+}

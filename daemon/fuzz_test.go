@@ -82,9 +82,13 @@ func FuzzNode(f *testing.F) {
 			t.Errorf("the request %q is taken for %t", request, !asked)
 		}
 		condition := d.conditionFor(step, s.record != nil, s.now)
-		data, _, err := d.recordPatch(s, condition)
+		patch, _, err := d.recordPatch(s, step, condition)
+		data := patch.data
 		if err != nil {
 			t.Errorf("the patch: %v", err)
+		}
+		if text := d.status(step, s.record, s.now); len(text) > api.MaxStatus || s.record == nil && text != "" || s.record != nil && len(s.record.ID) < 1000 && text == "" {
+			t.Errorf("the status: %q", text)
 		}
 		if condition != nil && len(condition.Message) > maxMessage || !utf8.Valid(data) {
 			t.Errorf("the condition, or the patch, is not fit to be sent: %q", data)

@@ -52,7 +52,7 @@ var (
 	// Paused is closed while people have paused the lock.
 	Paused gate.Gate = ownGate{
 		Name: "paused", Reason: api.ReasonPaused, Binds: gate.InQueue | gate.WhileDraining,
-		Meaning: "the annotation `rebootd.dev/paused` is on a Lease of the lock",
+		Meaning: "the annotation `rebootd.dev/paused` is on a Lease of the lock, and the time in `rebootd.dev/paused-until` beside it, if there is one, has not come",
 	}
 )
 
@@ -119,6 +119,7 @@ func newGateWorkers(gates []gate.Gate, bg *background, own map[string]func() gat
 			one.looker, one.own = l, func() gate.Verdict { return l.Look(w.view) }
 		}
 		one.asker, _ = g.(gate.Asker)
+		one.timed, _ = g.(gate.Timed)
 		if (one.own == nil) == (one.asker == nil) {
 			return nil, fmt.Errorf("the gate %q neither looks nor asks, or does both", kind.Name)
 		}
@@ -225,6 +226,7 @@ type gateWorker struct {
 	own    func() gate.Verdict // nil: it is asked by Run
 	asker  gate.Asker          // or nil
 	looker gate.Looker         // or nil
+	timed  gate.Timed          // or nil
 	view   func() gate.View
 	trial  func() []byte
 

@@ -73,10 +73,10 @@ func (d *Daemon) trialPatch() []byte {
 	r.Phase, r.Since, r.Cordoned, r.Protected, r.Deferrals = api.PhaseDraining, now, !n.unschedulable, n.unprotected(), 0
 	data, _, err := d.recordPatch(decided{
 		record: d.node.record, node: &n, now: now, step: decide.Step{Do: decide.DoCordon, Record: r},
-	}, nil)
+	}, decide.Step{}, nil)
 	if err != nil {
 		d.cfg.Log.Error().Err(err).Msg("cannot make the patch that is tried before the queue")
 		return nil
 	}
-	return data
+	return data.data
 }

@@ -32,9 +32,10 @@ const (
 
 // holderWatch knows, while this node waits, who holds the slots, and what those do.
 type holderWatch struct {
-	bg   *background
-	api  NodeAPI
-	node string
+	bg    *background
+	api   NodeAPI
+	node  string
+	slots int // that the lock has
 
 	active  bool
 	holders []lock.Holder // as the Leases say
@@ -60,8 +61,12 @@ func (w *holderWatch) follow(now time.Time, waiting bool) {
 	if w.task != nil || now.Before(w.next) {
 		return
 	}
+	if len(w.holders) == 0 && w.text == "" {
+		w.plan(now, firstLook) // the Leases may say soon who they are, to thousands at once
+		return
+	}
 	w.plan(now, min(max(nextLook, 2*w.pause), lastLook))
-	look := holderLook{w.api, slices.Clone(w.holders)}
+	look := holderLook{w.api, slices.Clone(w.holders), w.slots}
 	w.task = start(w.bg, look.run, func(struct{}) {}, func(text string, cancelled bool) {
 		w.task = nil
 		if w.active && !cancelled {
@@ -89,43 +94,55 @@ func spread(node string, most time.Duration) time.Duration {
 type holderLook struct {
 	api     NodeAPI
 	holders []lock.Holder
+	slots   int // that the lock has
 }
 
 func (l holderLook) run(ctx context.Context, _ func(struct{})) string {
-	var parts []string
+	var parts, halted []string
 	for i, h := range l.holders {
 		if i == maxNamed {
 			parts = append(parts, fmt.Sprintf("%d more slots are held", len(l.holders)-maxNamed))
 			break
 		}
-		parts = append(parts, l.words(ctx, h))
+		words, isHalted := l.words(ctx, h)
+		if parts = append(parts, words); isHalted {
+			halted = append(halted, h.Node)
+		}
+	}
+	if len(halted) > 0 && len(halted) == len(l.holders) {
+		what := "the rollout is halted"
+		if len(l.holders) < l.slots { // another may hold the next slot in a moment
+			what = halted[0] + " has halted"
+		}
+		parts = append(parts, what+": kubectl rebootd why "+halted[0])
 	}
 	return strings.Join(parts, "; ")
 }
 
-// words are what is to be said of a holder. What cannot be looked up is left out.
-func (l holderLook) words(ctx context.Context, h lock.Holder) string {
+// words are what is to be said of a holder, and whether it has halted. What cannot be looked
+// up is left out.
+func (l holderLook) words(ctx context.Context, h lock.Holder) (_ string, halted bool) {
 	held := fmt.Sprintf("%s is held by %s", h.Slot, h.Node)
 	if h.Node == lock.NewerHolder {
-		return held
+		return held, false
 	}
 	n, err := l.api.GetNodeMetadata(ctx, h.Node)
 	switch {
 	case apierrors.IsNotFound(err):
-		return held + ", which is not a Node of this cluster"
+		return held + ", which is not a Node of this cluster", false
 	case err != nil || n.Annotations[api.OperationAnnotation] == "":
 		if h.Since.IsZero() {
-			return held
+			return held, false
 		}
-		return held + " since " + h.Since.UTC().Format(time.RFC3339)
+		return held + " since " + h.Since.UTC().Format(time.RFC3339), false
 	}
 	r, err := api.ParseRecord([]byte(n.Annotations[api.OperationAnnotation]))
 	if err != nil {
-		return held + ", whose record cannot be read"
+		return held + ", whose record cannot be read", false
 	}
 	held += fmt.Sprintf(", %s since %s", r.Phase, r.Since.UTC().Format(time.RFC3339))
 	if r.Phase == api.PhaseHalted {
 		held += fmt.Sprintf(" (%s: %s)", r.Failure.Reason, printable.Line(r.Failure.Message, maxFailure))
 	}
-	return held
+	return held, r.Phase == api.PhaseHalted
 }

@@ -68,23 +68,98 @@ func TestWhatHoldersDo(t *testing.T) {
 		if node == lock.NewerHolder {
 			h.Since = time.Time{} // as the lock has it
 		}
-		got := holderLook{a, []lock.Holder{h}}.run(t.Context(), nil)
+		got := holderLook{a, []lock.Holder{h}, 1}.run(t.Context(), nil)
+		var halts bool
+		if got, halts = strings.CutSuffix(got, "; the rollout is halted: kubectl rebootd why "+node); halts != (node == "halted") {
+			t.Errorf("%s: told as halted: %t", node, halts)
+		}
 		if !strings.HasPrefix(got, want) || len(got) > len(want)+maxFailure || node != "halted" && got != want {
 			t.Errorf("%s: %q", node, got)
 		}
+	}
+	if got := (holderLook{a, []lock.Holder{holder(0, "halted"), holder(1, "drains")}, 2}).run(t.Context(), nil); strings.Contains(got, "the rollout is halted") {
+		t.Errorf("of two slots one is halted: %q", got)
+	}
+	if got := (holderLook{a, []lock.Holder{holder(0, "halted")}, 2}).run(t.Context(), nil); strings.Contains(got, "the rollout is halted") || !strings.HasSuffix(got, "; halted has halted: kubectl rebootd why halted") {
+		t.Errorf("of two slots one is halted, and one is free: %q", got)
 	}
 	var many []lock.Holder
 	for i := range 6 {
 		many = append(many, holder(i, "idle"))
 	}
 	a.asked = 0
-	if got := (holderLook{a, many}).run(t.Context(), nil); !strings.HasSuffix(got, "; 3 more slots are held") || a.asked != maxNamed {
+	if got := (holderLook{a, many, len(many)}).run(t.Context(), nil); !strings.HasSuffix(got, "; 3 more slots are held") || a.asked != maxNamed {
 		t.Errorf("of six, with %d requests: %q", a.asked, got)
 	}
 	a.err = errors.New("connection refused")
-	if got := (holderLook{a, many[:1]}).run(t.Context(), nil); got != "rebootd-0 is held by idle since 2026-05-04T01:02:03Z" {
+	if got := (holderLook{a, many[:1], 1}).run(t.Context(), nil); got != "rebootd-0 is held by idle since 2026-05-04T01:02:03Z" {
 		t.Errorf("while the API server is away: %q", got)
 	}
+}
+
+// Who is waited for is told within seconds of when the Leases have said so, however long that
+// takes; until then nobody is asked.
+func TestHoldersThatComeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bg, settle := testBackground(t)
+		a := &recordsAPI{records: map[string]string{"h": ""}}
+		w := &holderWatch{bg: bg, api: a, node: "n"}
+		turn := func() {
+			time.Sleep(heartbeat)
+			w.follow(time.Now(), true)
+			settle()
+		}
+		for range 30 {
+			turn()
+		}
+		if a.asked != 0 || w.text != "" {
+			t.Errorf("%d requests: %q", a.asked, w.text)
+		}
+		w.holders = []lock.Holder{{Slot: "rebootd-0", Node: "h"}}
+		turn()
+		turn() // by 2*firstLook
+		if a.asked != 1 || w.text != "rebootd-0 is held by h" {
+			t.Errorf("%d requests: %q", a.asked, w.text)
+		}
+	})
+}
+
+// Thousands wait while nobody holds a slot, during a pause for instance: they do not all look
+// at once when somebody takes one.
+func TestHoldersThatComeWhileManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bg, settle := testBackground(t)
+		a := &recordsAPI{records: map[string]string{"h": ""}}
+		const many = 1000
+		var all []*holderWatch
+		for i := range many {
+			all = append(all, &holderWatch{bg: bg, api: a, node: fmt.Sprint("n", i)})
+		}
+		second := func() {
+			for range 20 {
+				for _, w := range all {
+					w.follow(time.Now(), true)
+				}
+				settle()
+				time.Sleep(time.Second / 20)
+			}
+		}
+		for range 100 {
+			second()
+		}
+		for _, w := range all {
+			w.holders = []lock.Holder{{Slot: "rebootd-0", Node: "h"}}
+		}
+		most, before := 0, a.asked
+		for range 30 {
+			asked := a.asked
+			second()
+			most = max(most, a.asked-asked)
+		}
+		if before != 0 || a.asked != many || most > many/5 {
+			t.Errorf("%d, then %d requests, up to %d in a second", before, a.asked, most)
+		}
+	})
 }
 
 // However often slots change hands, a node that waits for eight hours looks, and changes

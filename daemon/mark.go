@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -26,7 +25,7 @@ func (d *Daemon) mark(s decided) time.Time {
 	if early := spread(d.cfg.NodeName, firstShown) - time.Since(d.made); early > 0 {
 		return s.now.Add(early)
 	}
-	data, err := json.Marshal(nodePatch{Metadata: patchMetadata{Annotations: map[string]*string{api.DaemonAnnotation: &d.cfg.Mark}}})
+	data, err := nodePatch{Metadata: patchMetadata{Annotations: map[string]*string{api.DaemonAnnotation: &d.cfg.Mark}}}.encode()
 	if err != nil {
 		return later
 	}
@@ -49,7 +48,7 @@ func (m marking) run(ctx context.Context) (published, error) {
 	n, err := m.nodePatcher.run(ctx)
 	var changed *changedError
 	if err == nil || errors.As(err, &changed) || reply.Unreachable(err) {
-		return published{node: n}, err
+		return published{patched: n}, err
 	}
 	return published{refused: err}, nil
 }

@@ -163,7 +163,7 @@ func TestMetricsBeforeTheNodeIsRead(t *testing.T) {
 		p := start(t, m, s)
 		pass(time.Hour)
 		x.onlyPhase("")
-		x.absent("operations_total", "last_", "reboot_duration_seconds")
+		x.absent("operations_total", "pods_total", "reboots_total", "last_", "reboot_duration_seconds")
 		p.Link.Mend()
 		pass(time.Minute)
 		x.onlyPhase("Idle")
@@ -267,6 +267,9 @@ func TestMetricsSurviveTheReboot(t *testing.T) {
 		for _, r := range api.Results() {
 			x.want(map[string]float64{"operations_total{" + string(r) + "}": 0})
 		}
+		for _, o := range api.Outcomes() {
+			x.want(map[string]float64{"pods_total{" + string(o) + "}": 0, "reboots_total": 0})
+		}
 		x.want(map[string]float64{"evictions_total{201}": 0, "evictions_total{429}": 0, "drain_pods{relocated}": 0, "drain_blocked_pods{BudgetExhausted}": 0})
 		for i := range 3 {
 			n := float64(i + 1)
@@ -289,6 +292,7 @@ func TestMetricsSurviveTheReboot(t *testing.T) {
 					"operations_total{RebootVerified}": n, "operations_total{Cancelled}": float64(i), "reboot_duration_seconds_count": n, "drain_duration_seconds_count": n,
 					"last_reboot_timestamp_seconds": float64(verified.Unix()), "last_reboot_duration_seconds": took,
 					"last_down_duration_seconds": took - 10, "drain_pods{drained}": 4, "drain_pods{pending}": 0,
+					"pods_total{drained}": 4 * n, "pods_total{skipped}": 2 * n, "pods_total{failed}": 0, "reboots_total": n,
 				})
 				if d := x.all()["last_drain_duration_seconds"]; d < 18 || d > 21 {
 					t.Errorf("the last drain took %v s", d)

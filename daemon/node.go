@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -94,9 +95,23 @@ func (w *nodeWorker) facts(f *decide.Facts) {
 	v := w.view
 	f.Node = decide.Node{
 		Unschedulable: v.unschedulable || w.pretended, Foreign: v.cordonForeign, Ours: v.cordonOurs, Unprotected: v.unprotected(),
-		Ready: v.ready, ReadyMessage: v.readyMessage, Heartbeat: v.heartbeat, KubeletBoot: v.bootID,
+		Ready: v.ready, ReadyMessage: v.readyMessage, Heartbeat: v.heartbeat, KubeletBoot: v.bootID, Kernel: v.kernel,
 	}
 	f.Abort = w.abort()
+	if w.record != nil && v.last.id == w.record.ID {
+		f.Pods = countWords(v.last.totals)
+	}
+}
+
+// countWords are the outcomes of pods, in their order.
+func countWords(totals map[api.Outcome]int) string {
+	var parts []string
+	for _, o := range api.Outcomes() {
+		if n := totals[o]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, o))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // abort is whether people abort, and why. A dry run, which cannot remove the annotation,

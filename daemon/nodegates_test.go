@@ -117,7 +117,7 @@ func TestConditionsBlock(t *testing.T) {
 		told(t, m, "Draining, with a slot, cordoned", api.ReasonDraining)
 		m.Drain.Pods(0)
 		pass(time.Minute)
-		told(t, m, "Verifying, with a slot, cordoned", api.ReasonVerifying, "rebooted; the condition KernelDeadlock of the Node is Unknown")
+		told(t, m, "Verifying, with a slot, cordoned", api.ReasonVerifying, "waiting for the node to be healthy; the condition KernelDeadlock of the Node is Unknown")
 		setCondition(m, "KernelDeadlock", "False", "")
 		pass(time.Minute)
 		if got := where(m); got != "idle" || m.BootID() == "boot-1-a" {

@@ -30,6 +30,8 @@ type nodeView struct {
 	readyMessage    string
 	heartbeat       time.Time // when the kubelet last said so
 	bootID          string
+	kernel          string
+	history         string
 	operation       string
 	report          string
 	last            lastReport // what is kept of report
@@ -39,6 +41,7 @@ type nodeView struct {
 	deadline        time.Time // that people have set; zero: none, or none that is valid
 	served          string
 	mark            string
+	status          string // for programs
 	notices         []notice
 	condition       *corev1.NodeCondition
 	labels          map[string]string
@@ -77,6 +80,8 @@ func viewOf(n *corev1.Node) *nodeView {
 		resourceVersion: n.ResourceVersion,
 		unschedulable:   n.Spec.Unschedulable,
 		bootID:          n.Status.NodeInfo.BootID,
+		kernel:          n.Status.NodeInfo.KernelVersion,
+		history:         n.Annotations[api.HistoryAnnotation],
 		labels:          n.Labels,
 		protections:     map[string]string{},
 		ourProtections:  map[string]bool{},
@@ -86,6 +91,7 @@ func viewOf(n *corev1.Node) *nodeView {
 		request:         n.Annotations[api.RequestAnnotation],
 		served:          n.Annotations[api.ServedAnnotation],
 		mark:            n.Annotations[api.DaemonAnnotation],
+		status:          n.Annotations[api.StatusAnnotation],
 		readyMessage:    "the kubelet has not said so yet",
 	}
 	v.notices, v.gates = noticesOf(n), gateNodeOf(n)

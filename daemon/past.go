@@ -40,8 +40,9 @@ func lastReportOf(text string, before *nodeView) lastReport {
 }
 
 // pastWith is the past with what a step adds to it when it is done, nil if that is
-// nothing. soon is how soon after a reboot a sentinel is said to come back.
-func pastWith(s decided, soon time.Duration) *api.Past {
+// nothing. soon is how soon after a reboot a sentinel is said to come back; totals are the
+// operation's pods.
+func pastWith(s decided, soon time.Duration, totals map[api.Outcome]int) *api.Past {
 	old, now := s.record, s.now
 	boots := old != nil && s.step.Record != nil && s.step.Record.Phase == api.PhaseVerifying && old.Phase != api.PhaseVerifying
 	ends := s.step.Ends(old)
@@ -50,12 +51,16 @@ func pastWith(s decided, soon time.Duration) *api.Past {
 	}
 	p := s.node.last.past.Clone()
 	if boots && old.Order != nil {
+		p.Booted()
 		p.DownSeconds = api.Seconds(now.Sub(old.Order.At))
 	}
 	if !ends {
 		return p
 	}
 	p.Ended(s.step.Reason)
+	if s.step.Record == nil {
+		p.Left(totals)
+	}
 	if s.step.Do != decide.DoRestore || s.step.Reason != api.ReasonRebootVerified {
 		return p
 	}
@@ -72,6 +77,19 @@ func pastWith(s decided, soon time.Duration) *api.Past {
 		p.Drain.Add(l.took)
 	}
 	return p
+}
+
+// totalsOf are the pods of the record's operation by outcome, by a report of this start of
+// the daemon, nil if there is none, or by the one on the Node.
+func totalsOf(s decided, report *api.Report) map[api.Outcome]int {
+	switch l := s.node.last; {
+	case report != nil:
+		return report.Totals
+	case s.record != nil && l.id == s.record.ID:
+		return l.totals
+	default:
+		return nil
+	}
 }
 
 // emptyReport is that of an operation that has had no drain.
@@ -94,7 +112,8 @@ func joinHooks(before, now []api.HookOutcome) []api.HookOutcome {
 // reportToWrite is the report that goes with a step, "" if the Node has it already, or
 // there is none: what became of the operation's pods, and the past.
 func (d *Daemon) reportToWrite(s decided) string {
-	report, past := d.stages.report(s.record), pastWith(s, max(d.cfg.MinUptime, api.Soon))
+	report := d.stages.report(s.record)
+	past := pastWith(s, max(d.cfg.MinUptime, api.Soon), totalsOf(s, report))
 	hooks := d.stages.hooks(s.record)
 	switch {
 	case report == nil && past == nil && len(hooks) == 0:

@@ -17,7 +17,7 @@ type pastMetrics struct {
 	known bool
 	past  *api.Past // is not changed
 
-	operations, drains, reboots                 *prometheus.Desc
+	operations, pods, total, drains, reboots    *prometheus.Desc
 	lastReboot, lastDrain, lastDown, lastLasted *prometheus.Desc
 }
 
@@ -27,6 +27,8 @@ func newPastMetrics() *pastMetrics {
 	}
 	return &pastMetrics{
 		operations: desc("operations_total", "Operations and attempts that have ended, by the reason why they ended; restored from the Node at the start.", "result"),
+		pods:       desc("pods_total", "Pods of the operations that have ended, by outcome; restored from the Node at the start.", "outcome"),
+		total:      desc("reboots_total", "Reboots that were ordered and have happened, verified or not; restored from the Node at the start."),
 		drains:     desc("drain_duration_seconds", "How long drains took that led to a verified reboot, from the first list of pods until the node was drained; counted after the reboot, restored from the Node at the start."),
 		reboots:    desc("reboot_duration_seconds", "From the order to reboot until the node was verified; restored from the Node at the start."),
 		lastReboot: desc("last_reboot_timestamp_seconds", "When a reboot of the node was last verified, as a Unix time; absent if none is known; restored from the Node at the start."),
@@ -44,7 +46,7 @@ func (m *pastMetrics) set(p *api.Past) {
 
 // Describe implements prometheus.Collector.
 func (m *pastMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.operations, m.drains, m.reboots, m.lastReboot, m.lastDrain, m.lastDown, m.lastLasted} {
+	for _, d := range []*prometheus.Desc{m.operations, m.pods, m.total, m.drains, m.reboots, m.lastReboot, m.lastDrain, m.lastDown, m.lastLasted} {
 		ch <- d
 	}
 }
@@ -64,6 +66,10 @@ func (m *pastMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range api.Results() {
 		ch <- prometheus.MustNewConstMetric(m.operations, prometheus.CounterValue, float64(past.Results[r]), string(r))
 	}
+	for _, o := range api.Outcomes() {
+		ch <- prometheus.MustNewConstMetric(m.pods, prometheus.CounterValue, float64(past.Pods[o]), string(o))
+	}
+	ch <- prometheus.MustNewConstMetric(m.total, prometheus.CounterValue, float64(past.RebootsTotal()))
 	ch <- histogram(m.drains, past.Drain)
 	ch <- histogram(m.reboots, past.Reboot)
 	gauge := func(d *prometheus.Desc, v float64, is bool) {

@@ -124,7 +124,7 @@ func TestDaemonSetsAreWaitedFor(t *testing.T) {
 			t.Errorf("the kubelet has not reported the boot: %d lists, %d watches", lists, watches)
 		}
 		pass(time.Minute)
-		told(t, m, "Verifying, with a slot, cordoned", api.ReasonVerifying, "rebooted; 1 DaemonSet pod is not Ready: ml/cni-1 (CrashLoopBackOff in the container agent)")
+		told(t, m, "Verifying, with a slot, cordoned", api.ReasonVerifying, "waiting for the node to be healthy; 1 DaemonSet pod is not Ready: ml/cni-1 (CrashLoopBackOff in the container agent)")
 		pass(healthTimeout)
 		told(t, m, "Halted, with a slot, cordoned", api.ReasonUnhealthy, "1 DaemonSet pod is not Ready: ml/cni-1")
 

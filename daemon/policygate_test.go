@@ -45,7 +45,7 @@ func cordons(p *sim.Process) (tried, done []string) {
 }
 
 // comparable is a patch without what differs from one moment to the next: the Node's
-// version, and what the record says of times and of its own name.
+// version, and what the record says of times, of its own name, and for the history.
 func comparable(t *testing.T, patch string) map[string]any {
 	t.Helper()
 	var p struct {
@@ -62,7 +62,7 @@ func comparable(t *testing.T, patch string) map[string]any {
 	if err := json.Unmarshal([]byte(annotations[api.OperationAnnotation].(string)), &record); err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []string{"id", "requested", "since", "began", "request", "files"} {
+	for _, k := range []string{"id", "requested", "since", "began", "request", "files", "times", "kernel"} {
 		delete(record, k)
 	}
 	annotations[api.OperationAnnotation] = record

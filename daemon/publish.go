@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -31,6 +30,7 @@ type publisher struct {
 	refuses       int
 	allowed       allowance
 	marked        string // the annotation that this process has written, or could not
+	plain         string // the operation in which the API server refuses what is optional in a patch; "": none
 }
 
 // keepPublished brings the Node's conditions, and the report of a drain that has just
@@ -44,7 +44,8 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 	if s.obeyed {
 		lifecycle = lifecycleChanges(s.record, s.step, s.node.lifecycle, d.stages.drain != nil, s.now)
 	}
-	status := conditionsPatch(d.conditionFor(s.step, s.record != nil, s.now), lifecycle)
+	condition := d.conditionFor(s.step, s.record != nil, s.now)
+	status := conditionsPatch(condition, lifecycle)
 	report, key := "", d.stages.drainKey()
 	if key != d.publish.reportWritten && d.stages.report(s.record) != nil {
 		report = d.reportToWrite(s) // the pods seen, before any of them is gone
@@ -70,7 +71,15 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 	if s.now.Before(due) && (s.node.condition != nil || d.publish.refuses > 0) {
 		return due
 	}
-	data, err := statusPatch(s.node, status, report)
+	p := statusPatch(s.node, status, report)
+	switch {
+	case condition == nil || d.publish.plain == operationOf(s):
+	case s.record != nil:
+		p.setStatus(d.status(s.step, s.record, s.now))
+	case s.node.status != "" && s.obeyed: // an older version has removed the record
+		p.setAnnotation(api.StatusAnnotation, nil)
+	}
+	data, err := p.encode()
 	if err != nil {
 		d.stepFailed(s.step, err)
 		return later
@@ -86,7 +95,7 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 			return
 		}
 		d.publish.refuses = 0
-		d.node.see(p.node)
+		d.patched(s, p.patched)
 		if report != "" {
 			d.publish.reportWritten = key
 		}
@@ -99,33 +108,45 @@ func (d *Daemon) keepPublished(s decided) time.Time {
 type publishing struct{ nodePatcher }
 
 type published struct {
-	node    *corev1.Node
+	patched
 	refused error
 }
 
+// patched takes in the Node that a patch has led to. What was refused for one operation is
+// tried again with the next: the policy may be replaced, and a webhook may deny for a moment.
+func (d *Daemon) patched(s decided, p patched) {
+	if id := operationOf(s); p.plain && d.publish.plain != id {
+		d.publish.plain = id
+		d.cfg.Log.Info().Strs("annotations", optional).Msg("the API server refuses annotations of this version; continuing this operation without them: apply the admission policy rebootd-own-node of this version")
+	}
+	d.node.see(p.node)
+}
+
 // statusPatch sets the conditions and, where it is due, the report.
-func statusPatch(n *nodeView, status *patchStatus, report string) ([]byte, error) {
+func statusPatch(n *nodeView, status *patchStatus, report string) nodePatch {
 	p := nodePatch{Status: status}
 	if status != nil && len(status.Conditions) > 0 {
 		// What is another's must not be taken for ours because it came just now.
 		p.Metadata.ResourceVersion = n.resourceVersion
 	}
 	if report != "" {
-		p.Metadata.Annotations = map[string]*string{api.ReportAnnotation: &report}
+		p.setAnnotation(api.ReportAnnotation, &report)
 	}
-	return json.Marshal(p)
+	return p
 }
 
-// conditionFor is the condition that step calls for, nil when the Node's is right
-// already.
-func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *corev1.NodeCondition {
+// shown is what people are shown for a step, by the condition and by systemd's status; nil
+// where that is about to change.
+func (d *Daemon) shown(step decide.Step, hasRecord bool, at time.Time) *corev1.NodeCondition {
 	have := d.node.view.condition
-	want := corev1.NodeCondition{Type: api.RebootRequired, Status: corev1.ConditionTrue, Reason: string(step.Reason), Message: printable.Line(shownMessage(step), maxMessage)}
+	want := &corev1.NodeCondition{Type: api.RebootRequired, Status: corev1.ConditionTrue, Reason: string(step.Reason), Message: printable.Line(shownMessage(step), maxMessage)}
 	switch {
 	case d.node.recordErr != nil:
 		want.Status = corev1.ConditionUnknown
-	case hasRecord && step.More == "" && time.Since(d.made) < moreKept && saysMore(have, want):
-		return nil
+	case hasRecord && step.Silent && d.voice.isBrief(at) && have != nil && have.Status == want.Status:
+		want.Reason, want.Message = have.Reason, have.Message
+	case hasRecord && time.Since(d.made) < moreKept && saysMore(have, want):
+		want.Message = have.Message
 	case hasRecord:
 	case have != nil && have.Status != corev1.ConditionFalse && d.publish.ended.Reason != "":
 		want.Status = corev1.ConditionFalse
@@ -136,7 +157,17 @@ func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *c
 	case step.Reason == api.ReasonBlocked:
 		want.Status = corev1.ConditionUnknown
 	default:
-		return nil // it is about to change
+		return nil
+	}
+	return want
+}
+
+// conditionFor is the condition that step calls for, nil when the Node's is right
+// already.
+func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *corev1.NodeCondition {
+	have, want := d.node.view.condition, d.shown(step, hasRecord, at)
+	if want == nil {
+		return nil
 	}
 	now := metav1.NewTime(at.UTC().Truncate(time.Second))
 	want.LastHeartbeatTime, want.LastTransitionTime = now, now
@@ -148,12 +179,16 @@ func (d *Daemon) conditionFor(step decide.Step, hasRecord bool, at time.Time) *c
 			want.LastTransitionTime = have.LastTransitionTime
 		}
 	}
-	return &want
+	return want
 }
 
 // saysMore says whether a condition says what another does, and more.
-func saysMore(have *corev1.NodeCondition, want corev1.NodeCondition) bool {
-	return have != nil && have.Status == want.Status && have.Reason == want.Reason && strings.HasPrefix(have.Message, want.Message+"; ")
+func saysMore(have, want *corev1.NodeCondition) bool {
+	if have == nil || have.Status != want.Status || have.Reason != want.Reason {
+		return false
+	}
+	rest, is := strings.CutPrefix(have.Message, want.Message)
+	return is && (strings.HasPrefix(rest, "; ") || strings.HasPrefix(rest, " under the slot "))
 }
 
 func (p publishing) run(ctx context.Context) (published, error) {
@@ -161,5 +196,5 @@ func (p publishing) run(ctx context.Context) (published, error) {
 	if _, is := reply.Refusal(err); is {
 		return published{refused: err}, nil
 	}
-	return published{node: n}, err
+	return published{patched: n}, err
 }

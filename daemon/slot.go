@@ -34,7 +34,7 @@ type slotWorker struct {
 	state  decide.ClaimState
 	name   string
 	note   string
-	paused string
+	paused lock.Pause
 	uid    string // of the Node for which state is known
 	// worked says that the node was worked on under the slot that it holds, as far as is known.
 	worked  bool
@@ -64,7 +64,7 @@ const (
 func newSlotWorker(c Config, bg *background, _ clock, r *reach, mention func(decide.Step)) *slotWorker {
 	return &slotWorker{
 		bg: bg, client: slotClient{c.Lock}, reach: r, log: c.Log, node: c.NodeName, same: c.Same, dryRun: c.DryRun, mention: mention,
-		others: holderWatch{bg: bg, api: c.API, node: c.NodeName},
+		others: holderWatch{bg: bg, api: c.API, node: c.NodeName, slots: c.Policy.Slots},
 	}
 }
 
@@ -106,7 +106,7 @@ func (w *slotWorker) wanted(s decided) slotTask {
 		return slotRests
 	case w.state == decide.ClaimHeld:
 		return slotIsKept
-	case s.step.Do == decide.DoClaim && s.step.Claim == slotClaim && (!s.step.LookOnly || w.paused != ""):
+	case s.step.Do == decide.DoClaim && s.step.Claim == slotClaim && (!s.step.LookOnly || w.paused != lock.Pause{}):
 		// A lock that is paused gives no slot: waiting there for the end of the pause takes
 		// nothing.
 		return slotIsAcquired
@@ -120,7 +120,7 @@ func (w *slotWorker) wanted(s decided) slotTask {
 // forget is for another Node: what is known of the slot is another's.
 func (w *slotWorker) forget(uid string) {
 	w.told = w.told && uid == w.uid
-	w.uid, w.state, w.name, w.note, w.paused = uid, decide.ClaimUnknown, "", "", ""
+	w.uid, w.state, w.name, w.note, w.paused = uid, decide.ClaimUnknown, "", "", lock.Pause{}
 }
 
 func (w *slotWorker) begin(does slotTask, c lock.Claimant, r *api.Record) {
@@ -131,9 +131,9 @@ func (w *slotWorker) begin(does slotTask, c lock.Claimant, r *api.Record) {
 	case slotIsAcquired:
 		w.task = start(w.bg, slotAcquirer{w.client, c}.run, w.waits, w.acquired)
 	case slotIsKept:
-		w.task = start(w.bg, w.client.keep, func(why string) {
+		w.task = start(w.bg, w.client.keep, func(p lock.Pause) {
 			if w.state == decide.ClaimHeld {
-				w.paused = why
+				w.paused = p
 			}
 		}, w.kept)
 	case slotIsLookedAt:
@@ -156,7 +156,7 @@ func (w *slotWorker) found(begun, worked bool) func(slotFound, bool) {
 			return
 		}
 		w.reach.see(nil)
-		w.name, w.note, w.paused, w.told = f.slot, "", "", f.held
+		w.name, w.note, w.paused, w.told = f.slot, "", lock.Pause{}, f.held
 		switch {
 		case f.held:
 			w.state, w.worked, w.vacated = decide.ClaimHeld, worked, w.client.lock.Vacated()
@@ -190,7 +190,7 @@ func (w *slotWorker) acquired(f slotFound, cancelled bool) {
 		return
 	}
 	w.reach.see(nil)
-	w.state, w.name, w.note, w.paused = decide.ClaimHeld, f.slot, "", ""
+	w.state, w.name, w.note, w.paused = decide.ClaimHeld, f.slot, "", lock.Pause{}
 	w.told, w.worked, w.vacated = w.told || !w.dryRun, false, w.client.lock.Vacated()
 	w.mention(decide.Step{Reason: api.ReasonSlotAcquired, Message: "acquired the slot " + f.slot})
 }
@@ -235,7 +235,9 @@ func (w *slotWorker) facts(f *decide.Facts) {
 }
 
 func (w *slotWorker) pausedVerdict() gate.Verdict {
-	return verdictOf("paused: "+w.paused, w.paused != "")
+	v := verdictOf(w.paused.String(), w.paused != lock.Pause{})
+	v.Until = w.paused.Until
+	return v
 }
 
 // claimantOf is what this node says of itself when it asks for a slot.
@@ -261,7 +263,7 @@ type slotFound struct {
 	err  error
 }
 
-func (c slotClient) keep(ctx context.Context, say func(paused string)) error {
+func (c slotClient) keep(ctx context.Context, say func(lock.Pause)) error {
 	return c.lock.Keep(ctx, say)
 }
 

@@ -36,7 +36,7 @@ func (q *slotQueue) see(w lock.Waiting) {
 	if w.Err != nil {
 		return
 	}
-	if q.atWork = ""; len(w.AtWork) > 0 && w.Paused == "" {
+	if q.atWork = ""; len(w.AtWork) > 0 && w.Paused == (lock.Pause{}) {
 		q.atWork = w.String()
 	}
 	before := q.holders

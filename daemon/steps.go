@@ -169,32 +169,51 @@ func (e *changedError) Error() string { return "the Node has changed" }
 type nodePatcher struct {
 	api          NodeAPI
 	name         string
-	data         []byte
+	data         encodedPatch
 	subresources []string
+}
+
+// patched is the Node that a patch has led to.
+type patched struct {
+	node  *corev1.Node
+	plain bool // the API server refuses what was optional in it
+}
+
+// refusesContent says whether a patch was refused for what it writes, by a policy or because
+// it is too large, and not for lack of a right: an API server that has just started knows no
+// roles yet.
+func refusesContent(err error) bool {
+	_, denied := reply.Denial(err)
+	return denied || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
 // run patches the Node; when the Node has changed, or the answer was lost, the newest
 // state is read, however long that takes, so that the next decision rests on it.
-func (p nodePatcher) run(ctx context.Context) (*corev1.Node, error) {
-	n, err := p.api.PatchNode(ctx, p.name, p.data, p.subresources...)
+func (p nodePatcher) run(ctx context.Context) (patched, error) {
+	n, err := p.api.PatchNode(ctx, p.name, p.data.data, p.subresources...)
+	plain := false
+	if p.data.plain != nil && refusesContent(err) {
+		plain = true
+		n, err = p.api.PatchNode(ctx, p.name, p.data.plain, p.subresources...)
+	}
 	if err == nil {
-		return n, nil
+		return patched{n, plain}, nil
 	}
 	failed := fmt.Errorf("patch the Node %s: %w", p.name, err)
 	_, denied := reply.Denial(err)
 	if denied || !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !reply.Unreachable(err) {
-		return nil, failed
+		return patched{}, failed
 	}
 	var pauses backoff.Pauses
 	for {
 		fresh, err := p.api.GetNode(ctx, p.name)
 		switch {
 		case apierrors.IsNotFound(err):
-			return nil, &changedError{}
+			return patched{}, &changedError{}
 		case err == nil:
-			return nil, &changedError{fresh}
+			return patched{}, &changedError{fresh}
 		case ctx.Err() != nil:
-			return nil, failed
+			return patched{}, failed
 		}
 		pauses.Wait(ctx, err)
 	}
@@ -213,14 +232,14 @@ func (d *Daemon) write(s decided) {
 	} else if s.record != nil || !s.obeyed {
 		d.publish.ended = s.step
 	}
-	data, subresources, err := d.recordPatch(s, d.conditionFor(after, s.step.Record != nil, s.now))
+	data, subresources, err := d.recordPatch(s, after, d.conditionFor(after, s.step.Record != nil, s.now))
 	if err != nil {
 		d.stepFailed(s.step, err)
 		return
 	}
-	do(d, s.step, nodePatcher{d.cfg.API, d.cfg.NodeName, data, subresources}.run, func(n *corev1.Node) {
+	do(d, s.step, nodePatcher{d.cfg.API, d.cfg.NodeName, data, subresources}.run, func(p patched) {
 		d.steps.refused, d.steps.refuses, d.steps.doubtedLast = decide.Refused{}, 0, time.Time{}
-		d.node.see(n)
+		d.patched(s, p)
 		if s.step.ClearAbort && s.record == nil && s.obeyed { // whoever sets it again at once waits
 			d.steps.retryAt = d.clock.now().Add(heartbeat)
 		}
@@ -228,7 +247,9 @@ func (d *Daemon) write(s decided) {
 			d.tellOnce(s.step)
 		}
 		if s.step.Uncordon {
-			d.events.add(corev1.EventTypeNormal, api.ReasonUncordoned, "removed the cordon that rebootd had set")
+			const removed = "removed the cordon that rebootd had set"
+			d.cfg.Log.Info().Str("reason", string(api.ReasonUncordoned)).Msg(removed)
+			d.events.add(corev1.EventTypeNormal, api.ReasonUncordoned, removed)
 		}
 	})
 }
@@ -254,7 +275,7 @@ func (d *Daemon) spawn(s decided) {
 			d.lease.lose(r.leaseLost)
 		case r.slotLost != nil:
 			d.slot.lose(r.slotLost)
-		case r.paused != "":
+		case r.paused != lock.Pause{}:
 			d.slot.paused = r.paused
 		default:
 			d.child.spawned(key, r.child, r.startErr)

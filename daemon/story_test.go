@@ -51,7 +51,7 @@ func TestStories(t *testing.T) {
 				}
 				pass(s.takes - othersTurn)
 				s.other.takesWhatIsFree()
-				return s.tell()
+				return s.tell() + s.agrees(d.Pos+": "+d.Cmd)
 			})
 		})
 	})
@@ -71,9 +71,12 @@ type story struct {
 	mu         sync.Mutex
 	impossible *reboot.ImpossibleError // why the machine cannot be rebooted; nil: it can
 
-	told      int // entries of the journal
-	condition string
-	status    string
+	told       int        // entries of the journal
+	said       sentence   // the last of a state, in the log and as an Event
+	before     []sentence // what was told before
+	apiTrouble bool
+	condition  string
+	status     string
 }
 
 // othersTurn is how much of an event's time is the other node's.
@@ -219,7 +222,11 @@ func (s *story) event(d *datadriven.TestData) bool {
 	case "untaint":
 		m.Edit(func(n *corev1.Node) { n.Spec.Taints = nil })
 	case "pause":
-		s.w.Pause(lockName, text("why"))
+		if until := text("until"); until != "" {
+			s.w.PauseUntil(lockName, text("why"), until)
+		} else {
+			s.w.Pause(lockName, text("why"))
+		}
 	case "unpause":
 		s.w.Pause(lockName, "")
 	case "record":
@@ -244,6 +251,7 @@ func (s *story) event(d *datadriven.TestData) bool {
 	case "pods-come":
 		m.Drain.Pods(1)
 	case "api":
+		s.apiTrouble = word() != "back" && word() != "admits"
 		switch word() {
 		case "away":
 			s.p.Link.Cut()
@@ -482,6 +490,7 @@ func (s *story) policy(d *datadriven.TestData) {
 // line is a line of the log.
 type line struct {
 	Level, Reason, Message, Error, Output, Detail string
+	Phase                                         *string // of a line that tells of a state
 	Stage                                         string
 	Undo                                          bool
 }
@@ -558,6 +567,7 @@ func (s *story) tell() string {
 				}
 			}
 			write(kind, l.String())
+			s.heard(l, kind)
 		default:
 			write(e.Kind, e.Text)
 		}
@@ -579,11 +589,11 @@ var clockTimes = regexp.MustCompile(`2000-01-\d\dT[0-9:]{8}Z`)
 
 // tellShown tells what the condition and the status show, if that has changed.
 func (s *story) tellShown(write func(kind, text string)) {
-	condition := "none"
+	condition, is := "none", ""
 	if c := s.w.Condition("a", api.RebootRequired); c != nil {
 		condition = fmt.Sprintf("%s: %s", c.Reason, c.Message)
 		if c.Status != corev1.ConditionTrue {
-			condition = fmt.Sprintf("%s, %s", c.Status, condition)
+			is = string(c.Status) + ", "
 		}
 	}
 	status := s.status
@@ -594,12 +604,12 @@ func (s *story) tellShown(write func(kind, text string)) {
 	s.condition, s.status = condition, status
 	if rest, ok := strings.CutPrefix(status, condition); ok && (rest == "" || strings.HasPrefix(rest, " (")) {
 		if newCondition || newStatus {
-			write("shows", status)
+			write("shows", is+status)
 		}
 		return
 	}
 	if newCondition {
-		write("shows", "by the condition: "+condition)
+		write("shows", "by the condition: "+is+condition)
 	}
 	if newStatus {
 		write("shows", "by the status: "+status)

@@ -33,6 +33,16 @@ type decided struct {
 
 func (s decided) phase() api.Phase { return phaseOf(s.record) }
 
+// operationOf is the ID of the operation that goes on, begins or ends; "idle" if there is none.
+func operationOf(s decided) string {
+	for _, r := range []*api.Record{s.record, s.step.Record} {
+		if r != nil {
+			return r.ID
+		}
+	}
+	return "idle"
+}
+
 func phaseOf(r *api.Record) api.Phase {
 	if r == nil {
 		return api.PhaseIdle

@@ -144,3 +144,37 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// The program for people is built by whoever sits at the machine, and installed by root,
+// whose PATH has no Go; and a machine at which people sit need not be one on which the
+// daemon builds.
+func TestPluginIsInstalledWithoutGo(t *testing.T) {
+	tools, prefix := t.TempDir(), t.TempDir()
+	for _, name := range []string{"install", "ln"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Skip(err)
+		}
+		if err := os.Symlink(path, filepath.Join(tools, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		path string
+		args []string
+	}{{os.Getenv("PATH"), []string{"cli"}}, {tools, []string{"plugin", "PREFIX=" + prefix}}} {
+		cmd := exec.Command("make", append([]string{"-C", ".."}, step.args...)...)
+		cmd.Env = append(os.Environ(), "PATH="+step.path)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make %s: %v\n%s", strings.Join(step.args, " "), err, out)
+		}
+	}
+	for _, name := range []string{"rebootctl", "kubectl-rebootd"} {
+		if out, err := exec.Command(filepath.Join(prefix, "bin", name), "version").CombinedOutput(); err != nil || len(out) == 0 {
+			t.Errorf("%s version: %v\n%s", name, err, out)
+		}
+	}
+	if !exists(filepath.Join(prefix, "bin", "kubectl_complete-rebootd")) {
+		t.Error("the completion is not installed")
+	}
+}

@@ -308,6 +308,8 @@ func TestPatience(t *testing.T) {
 	}
 	if p := c.progress("op", at(11), time.Time{}); len(p.Blocked) != 1 || !strings.Contains(p.Summary, "ns/a") {
 		t.Errorf("tells after 11 s: %+v", p)
+	} else if !p.Blocked[0].Since.Equal(t0) || p.Total != 1 || p.Left != 1 {
+		t.Errorf("it is blocked since %s, and %d of %d pods are left", p.Blocked[0].Since, p.Left, p.Total)
 	}
 }
 

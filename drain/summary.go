@@ -26,6 +26,9 @@ type Progress struct {
 	// Counts has the pods by state (pending, evicting, terminating) and outcome;
 	// together they are all pods that were seen.
 	Counts map[string]int
+	// Total is how many pods have to leave the node, and Left how many of them are still
+	// there.
+	Total, Left int
 	// Blocked are the pods whose eviction does not proceed as usual, sorted.
 	Blocked []Blocked
 	// Summary is short and changes only when something changes for people: what
@@ -40,7 +43,8 @@ type Progress struct {
 type Blocked struct {
 	Namespace, Name string
 	Reason          api.PodReason
-	Message         string // one sentence
+	Message         string    // one sentence
+	Since           time.Time // its eviction has not proceeded
 }
 
 // States lists the labels that Counts may have.
@@ -62,13 +66,13 @@ func (c *core) progress(id string, now, finished time.Time) Progress {
 	for _, s := range States() {
 		p.Counts[s] = 0
 	}
-	left, total := 0, len(c.order)
+	p.Total = len(c.order)
 	for _, t := range c.order {
 		switch t.state {
 		case done:
 			p.Counts[string(t.outcome)]++
 			if t.outcome == api.OutcomeSkipped {
-				total--
+				p.Total--
 			}
 			continue
 		case pending:
@@ -78,16 +82,16 @@ func (c *core) progress(id string, now, finished time.Time) Progress {
 		case terminating:
 			p.Counts["terminating"]++
 		}
-		left++
+		p.Left++
 		if d := c.diagnose(t, now); d.notable {
-			p.Blocked = append(p.Blocked, Blocked{Namespace: t.namespace, Name: t.name, Reason: d.reason, Message: d.message})
+			p.Blocked = append(p.Blocked, Blocked{Namespace: t.namespace, Name: t.name, Reason: d.reason, Message: d.message, Since: d.since})
 		}
 	}
 	slices.SortFunc(p.Blocked, func(a, b Blocked) int {
 		return cmp.Or(cmp.Compare(urgency(a.Reason), urgency(b.Reason)), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message),
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	p.Detail = fmt.Sprintf("%d of %d pods left", left, total)
+	p.Detail = fmt.Sprintf("%d of %d pods left", p.Left, p.Total)
 	p.Report = c.report(id, now, finished)
 	p.Summary = summarize(p.Blocked)
 	return p

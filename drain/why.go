@@ -29,6 +29,7 @@ type diagnosis struct {
 	reason  api.PodReason // "": its eviction is under way
 	message string
 	notable bool
+	since   time.Time // of what is notable
 }
 
 func (c *core) diagnose(t *tracked, now time.Time) diagnosis {
@@ -47,13 +48,13 @@ func (c *core) diagnose(t *tracked, now time.Time) diagnosis {
 			case end != never:
 				m += ", until " + timeOfDay(end, now)
 			}
-			return diagnosis{t.wait, m, true}
+			return diagnosis{t.wait, m, true, t.firstSeen}
 		}
 		if turn := c.turn(); t.state == pending && t.rank != turn {
-			return diagnosis{api.PodAwaitingTurn, "waits until the pods before it in the drain order have left", false}
+			return diagnosis{api.PodAwaitingTurn, "waits until the pods before it in the drain order have left", false, time.Time{}}
 		}
 	}
-	d := diagnosis{t.refusal.reason, t.refusal.message, true}
+	d := diagnosis{t.refusal.reason, t.refusal.message, true, t.refusedSince}
 	if t.handledBy != "" && d.reason == api.PodWebhookDenied {
 		d.reason, d.message = api.PodRelocating, t.handledBy
 	}
@@ -84,17 +85,17 @@ func (c *core) diagnose(t *tracked, now time.Time) diagnosis {
 
 func (c *core) diagnoseTerminating(t *tracked, now time.Time) diagnosis {
 	if !t.deleting() {
-		return diagnosis{api.PodTerminating, "its eviction was accepted, but it has not been deleted", !now.Before(t.acceptedAt.Add(patience))}
+		return diagnosis{api.PodTerminating, "its eviction was accepted, but it has not been deleted", !now.Before(t.acceptedAt.Add(patience)), t.acceptedAt}
 	}
 	now = c.apiClock.at(now)
 	if overdue := t.graceEnds.Add(overdueAfter); now.Before(overdue) {
-		return diagnosis{api.PodTerminating, "is terminating; its grace period ends at " + timeOfDay(t.graceEnds, now), false}
+		return diagnosis{api.PodTerminating, "is terminating; its grace period ends at " + timeOfDay(t.graceEnds, now), false, time.Time{}}
 	}
 	m := "is still terminating; its grace period ended at " + timeOfDay(t.graceEnds, now)
 	if len(t.finalizers) > 0 {
 		m += "; finalizers: " + strings.Join(t.finalizers, ", ")
 	}
-	return diagnosis{api.PodTerminating, m, true}
+	return diagnosis{api.PodTerminating, m, true, c.apiClock.when(t.graceEnds)}
 }
 
 // timeOfDay is a time of day, with the date where it may be another day's.

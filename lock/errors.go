@@ -5,10 +5,10 @@ import "errors"
 // ErrPaused says that people have paused the lock.
 var ErrPaused = errors.New("the lock is paused")
 
-// PausedError is ErrPaused with the reason that they have given.
-type PausedError struct{ Why string }
+// PausedError is ErrPaused with what they have said of the pause.
+type PausedError struct{ Pause }
 
-func (e *PausedError) Error() string { return "paused: " + e.Why }
+func (e *PausedError) Error() string { return e.String() }
 
 // Is makes errors.Is(err, ErrPaused) true.
 func (e *PausedError) Is(target error) bool { return target == ErrPaused }

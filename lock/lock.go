@@ -33,6 +33,9 @@ import (
 //     repeated, or comes late, touches nothing of another's. What remains is the releaser's
 //     word for those that come after it: who is next, and when the last of them that had
 //     worked on its node was done.
+//   - Pauses end. A pause counts until the time that people have named for its end, and
+//     of several the one that lasts longest; one whose end cannot be read, or has none, until
+//     they remove it. Its end needs no request.
 //   - Idempotence. Every call may be cut off at any point, by a crash, a lost request or
 //     a lost answer, and repeated by the same or another process of the node.
 //
@@ -65,9 +68,9 @@ type Locker interface {
 	// not this node's any more, when it returns a LostError. That the backend cannot
 	// be reached is no loss.
 	//
-	// paused is called, from Keep's own goroutine, with the reason why people have paused
-	// the lock, "" if they have not: once at first, and whenever something has changed.
-	Keep(ctx context.Context, paused func(why string)) error
+	// paused is called, from Keep's own goroutine, with the pause that people have set, the
+	// zero Pause if there is none: once at first, and whenever something has changed.
+	Keep(ctx context.Context, paused func(Pause)) error
 
 	// Fence confirms the slot, and whatever else it depends on, immediately before a step
 	// that cannot be undone. Only nil permits the step. A LostError says that the

@@ -7,10 +7,27 @@ import (
 	"time"
 )
 
+// Pause is why people have paused the lock, and until when. The zero Pause is none.
+type Pause struct {
+	Why   string
+	Until time.Time // when it ends by itself; zero: when people end it
+}
+
+// String is a sentence for people, "" for no pause.
+func (p Pause) String() string {
+	switch {
+	case p.Why == "":
+		return ""
+	case p.Until.IsZero():
+		return "paused: " + p.Why
+	}
+	return "paused: " + p.Why + ", until " + p.Until.UTC().Format(time.RFC3339)
+}
+
 // Waiting is why Acquire still waits.
 type Waiting struct {
 	Holders []Holder // in the order of the slots
-	Paused  string   // why people have paused the lock
+	Paused  Pause
 	// Constraint is what keeps this node from holding a slot now besides the number of
 	// slots, as a sentence: the zone, or another control-plane node.
 	Constraint  string
@@ -29,8 +46,8 @@ func (w Waiting) String() string {
 	switch {
 	case w.Err != nil:
 		return w.Err.Error() + "; retrying"
-	case w.Paused != "":
-		return "paused: " + w.Paused
+	case w.Paused != Pause{}:
+		return w.Paused.String()
 	case w.Constraint != "":
 		return w.Constraint
 	case len(w.AtWork) > 0:

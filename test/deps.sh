@@ -6,7 +6,10 @@ cd "$(dirname "$0")/.."
 install=() unpack=()
 command -v dbus-daemon >/dev/null || install+=(dbus)
 command -v busybox >/dev/null || install+=(busybox)
+command -v tmux >/dev/null || install+=(tmux)
 command -v mmdebstrap >/dev/null || install+=(mmdebstrap)
+# Chromium looks at the HTML report: the one without a window is the smallest, 100 MB to load.
+command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || install+=(chromium-headless-shell)
 { [ -x bin/promtool ] && [ -x bin/prometheus ]; } || unpack+=(prometheus)
 [ ${#install[@]} -eq 0 ] && [ ${#unpack[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null || { [ "$(id -u)" != 0 ] && [ ${#install[@]} -gt 0 ]; }; then

@@ -116,6 +116,20 @@ var rooms = map[string]room{
 			"github.com/rs/zerolog", "github.com/spf13/pflag", "go.yaml.in/yaml/v2", "k8s.io/apimachinery", "k8s.io/client-go", "k8s.io/klog/v2", "sigs.k8s.io/yaml",
 		},
 	},
+
+	"cmd/kubectl-rebootd": {std: []string{"os"}, rooms: []string{"cmd/kubectl-rebootd/cli"}},
+	"cmd/kubectl-rebootd/cli": {
+		std:   []string{"os", "os/signal", "path/filepath", "runtime/debug", "syscall", "text/tabwriter"},
+		rooms: []string{"cmd/kubectl-rebootd/client", "cmd/kubectl-rebootd/fleet", "cmd/kubectl-rebootd/live", "cmd/kubectl-rebootd/page", "cmd/kubectl-rebootd/roll", "daemon/api", "daemon/days", "daemon/decide", "daemon/others", "daemon/printable", "daemon/window/zones", "drain"},
+		others: []string{
+			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go", "sigs.k8s.io/yaml",
+		},
+	},
+	"cmd/kubectl-rebootd/client": {std: []string{"net/http"}, others: []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"}},
+	"cmd/kubectl-rebootd/live":   {rooms: []string{"cmd/kubectl-rebootd/fleet"}, others: []string{"k8s.io/api", "k8s.io/apimachinery"}},
+	"cmd/kubectl-rebootd/fleet":  {pure: true, rooms: []string{"daemon/api", "daemon/decide", "daemon/printable", "daemon/window"}, others: []string{"k8s.io/api"}},
+	"cmd/kubectl-rebootd/page":   {std: []string{"embed", "html"}, pure: true, rooms: []string{"cmd/kubectl-rebootd/roll", "daemon/api", "daemon/printable"}},
+	"cmd/kubectl-rebootd/roll":   {pure: true, rooms: []string{"cmd/kubectl-rebootd/fleet", "daemon/api", "daemon/printable"}},
 }
 
 // harmless packages of the standard library compute and do nothing else; time and fmt
@@ -375,5 +389,18 @@ func sources(t *testing.T, each func(file string, src []byte)) {
 	}
 	for _, file := range slices.Sorted(maps.Keys(found)) {
 		each(file, found[file])
+	}
+}
+
+// The README's table has every package that has a job.
+func TestREADMENamesThePackages(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range rooms {
+		if !strings.Contains(string(readme), "\n| `"+name+"` |") {
+			t.Errorf("the README's table of packages lacks %s", name)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func (p *process) wire(w *wiring, log zerolog.Logger, watcher *sentinel.Watcher)
 	slots, err := lease.New(lease.Config{
 		API: client, Namespace: cfg.Namespace, Name: cfg.LockName, Slots: cfg.Slots, Node: cfg.NodeName,
 		Duration: slotDuration, ZoneLimit: turnLimit(cfg), AtWork: daemon.AtWork(client, cfg.NodeName, cfg.LockName), DryRun: cfg.DryRun,
-		Log: warn(log),
+		ClockSkew: client.ClockSkew, Log: warn(log),
 	})
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (p *process) wire(w *wiring, log zerolog.Logger, watcher *sentinel.Watcher)
 	return daemon.New(daemon.Config{
 		NodeName: cfg.NodeName, Same: cfg.Same,
 		Policy: decide.Policy{
-			Lock: cfg.LockName, OrderWait: cfg.DrainTimeout, Deadline: cfg.Deadline,
+			Lock: cfg.LockName, Slots: cfg.Slots, Same: cfg.Same, OrderWait: cfg.DrainTimeout, Deadline: cfg.Deadline,
 			RebootTimeout: cfg.RebootTimeout, HealthTimeout: cfg.HealthTimeout, Settle: cfg.Settle,
 			AllowSoftReboot: cfg.AllowSoftReboot, AllowKexec: cfg.AllowKexec,
 		},

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // What stands in the cluster, and what other programs may read there.
@@ -16,6 +17,9 @@ const (
 	// PausedAnnotation, set by people on any Lease of the lock with a reason as its
 	// value, keeps every node from rebooting. PauseName is the Lease that is meant for it.
 	PausedAnnotation = "rebootd.dev/paused"
+	// PausedUntilAnnotation, beside PausedAnnotation, is when the pause ends by itself, by RFC
+	// 3339. A daemon that does not know it, or cannot read it, stays paused.
+	PausedUntilAnnotation = "rebootd.dev/paused-until"
 	// NextAnnotation names the node for which a free slot is reserved, for a moment, by
 	// the one that has released it.
 	NextAnnotation = "rebootd.dev/next"
@@ -44,6 +48,49 @@ const (
 	// a reboot another pod must still find it to be its own.
 	NodeLeaseHolder = "rebootd"
 )
+
+// Pause is what people have said of a pause on a Lease of the lock. It keeps every node
+// from rebooting.
+type Pause struct {
+	Why   string    // as they wrote it, "" if they gave no reason
+	Until time.Time // when it ends by itself, in UTC; zero: when the annotation is removed
+	// Unread is a value of [PausedUntilAnnotation] that is not a time; such a pause does not
+	// end by itself.
+	Unread string
+}
+
+// PauseOf is the pause that a Lease's annotations have, if they have one. It may be over.
+func PauseOf(annotations map[string]string) (p Pause, is bool) {
+	if p.Why, is = annotations[PausedAnnotation]; !is {
+		return Pause{}, false
+	}
+	if until := annotations[PausedUntilAnnotation]; until != "" {
+		at, err := time.Parse(time.RFC3339, until)
+		if p.Until = at.UTC(); err != nil {
+			p.Until, p.Unread = time.Time{}, until
+		}
+	}
+	return p, true
+}
+
+// Over says whether it has ended by itself.
+func (p Pause) Over(now time.Time) bool { return !p.Until.IsZero() && !now.Before(p.Until) }
+
+// Outlasts says whether it lasts longer than another.
+func (p Pause) Outlasts(q Pause) bool {
+	return !q.Until.IsZero() && (p.Until.IsZero() || p.Until.After(q.Until))
+}
+
+// LeaseTooNew says whether a Lease with these annotations was written by a schema that this
+// version does not know: it is left alone.
+func LeaseTooNew(annotations map[string]string) bool {
+	v := annotations[LeaseSchemaAnnotation]
+	if v == "" {
+		return false
+	}
+	n, err := strconv.Atoi(v)
+	return err != nil || n > LeaseSchema
+}
 
 // SlotName is the name of the Lease that is slot i, from 0, of a lock. A slot is held
 // while its spec.holderIdentity is there, and is the holder's node name.

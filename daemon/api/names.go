@@ -6,6 +6,10 @@ const (
 	OperationAnnotation = "rebootd.dev/operation"
 	// ReportAnnotation has the [Report] of the last drain.
 	ReportAnnotation = "rebootd.dev/report"
+	// HistoryAnnotation has the [History] of the last operations.
+	HistoryAnnotation = "rebootd.dev/history"
+	// StatusAnnotation has the [Status] of the operation that is under way.
+	StatusAnnotation = "rebootd.dev/status"
 	// HoldAnnotation is set by people who want the node left alone; its value says why.
 	HoldAnnotation = "rebootd.dev/hold"
 	// RequestAnnotation asks for a reboot by the value [RequestReboot].

@@ -13,6 +13,10 @@ import (
 type Past struct {
 	// Results counts the operations and attempts that have ended, by the reason why.
 	Results map[Reason]int `json:"results,omitempty"`
+	// Reboots counts those that were ordered and have happened, verified or not.
+	Reboots int `json:"reboots,omitempty"`
+	// Pods counts the pods of the operations that have ended, by outcome.
+	Pods map[Outcome]int `json:"pods,omitempty"`
 	// Verified is when a reboot was verified last; zero: none was.
 	Verified time.Time `json:"verified,omitzero"`
 	// Returned is after how many reboots in a row, up to the last, a sentinel has soon
@@ -42,7 +46,7 @@ func DurationBounds() []float64 {
 }
 
 // pastFields are the JSON names of Past's own fields.
-var pastFields = []string{"results", "verified", "returned", "downSeconds", "drain", "reboot"}
+var pastFields = []string{"results", "reboots", "pods", "verified", "returned", "downSeconds", "drain", "reboot"}
 
 // Clone copies it to the last field; a copy of nil is empty.
 func (p *Past) Clone() *Past {
@@ -50,7 +54,7 @@ func (p *Past) Clone() *Past {
 		p = new(Past)
 	}
 	c := *p
-	c.Results, c.unknown = maps.Clone(p.Results), maps.Clone(p.unknown)
+	c.Results, c.Pods, c.unknown = maps.Clone(p.Results), maps.Clone(p.Pods), maps.Clone(p.unknown)
 	c.Drain.Counts, c.Reboot.Counts = slices.Clone(p.Drain.Counts), slices.Clone(p.Reboot.Counts)
 	return &c
 }
@@ -61,6 +65,28 @@ func (p *Past) Ended(r Reason) {
 		p.Results = map[Reason]int{}
 	}
 	p.Results[r]++
+}
+
+// Booted counts a reboot.
+func (p *Past) Booted() { p.Reboots = p.RebootsTotal() + 1 }
+
+// RebootsTotal is how many reboots there were: at the least those that were verified, of
+// which versions have kept count that did not count the others.
+func (p *Past) RebootsTotal() int { return max(p.Reboots, p.Reboot.Total()) }
+
+// maxCount is more pods than a node has in any operation: no larger number is believed.
+const maxCount = 1 << 20
+
+// Left counts the pods of an operation that has ended.
+func (p *Past) Left(totals map[Outcome]int) {
+	for _, o := range Outcomes() {
+		if n := min(totals[o], maxCount); n > 0 {
+			if p.Pods == nil {
+				p.Pods = map[Outcome]int{}
+			}
+			p.Pods[o] += n
+		}
+	}
 }
 
 // Soon is how soon after a verified reboot, at the least, a sentinel that requests the next
@@ -125,7 +151,9 @@ func (p *Past) UnmarshalJSON(data []byte) error {
 		}
 	}
 	p.DownSeconds, p.Returned = max(0, p.DownSeconds), max(0, p.Returned)
+	p.Reboots = max(0, p.Reboots)
 	maps.DeleteFunc(p.Results, func(_ Reason, n int) bool { return n < 0 })
+	maps.DeleteFunc(p.Pods, func(_ Outcome, n int) bool { return n < 0 })
 	return nil
 }
 
@@ -133,12 +161,8 @@ func (p *Past) UnmarshalJSON(data []byte) error {
 func (p *Past) MarshalJSON() ([]byte, error) {
 	type plain Past
 	own, err := json.Marshal((*plain)(p))
-	if err != nil || len(p.unknown) == 0 {
-		return own, err
-	}
-	all := maps.Clone(p.unknown)
-	if err := json.Unmarshal(own, &all); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(all)
+	return withKept(own, p.unknown)
 }

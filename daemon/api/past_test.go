@@ -47,9 +47,13 @@ func TestPastClone(t *testing.T) {
 	p := new(Past)
 	p.Ended(ReasonCancelled)
 	p.Drain.Add(time.Second)
+	p.Left(map[Outcome]int{OutcomeFailed: 1})
 	c := p.Clone()
 	c.Ended(ReasonCancelled)
 	c.Drain.Add(time.Second)
+	if c.Left(map[Outcome]int{OutcomeFailed: 2, "later": 1, OutcomeSkipped: -1, OutcomeDrained: 1 << 60}); p.Pods[OutcomeFailed] != 1 || c.Pods[OutcomeFailed] != 3 || len(c.Pods) != 2 || c.Pods[OutcomeDrained] != 1<<20 {
+		t.Errorf("%v of %v", c.Pods, p.Pods)
+	}
 	if p.Results[ReasonCancelled] != 1 || p.Drain.Total() != 1 || c.Drain.Total() != 2 {
 		t.Errorf("%+v of %+v", c, p)
 	}
@@ -63,10 +67,10 @@ func TestPastClone(t *testing.T) {
 func TestPastThatCannotBe(t *testing.T) {
 	for _, text := range []string{
 		`null`, `3`, `[]`, `"x"`, `{"results":3}`, `{"results":{"RebootVerified":-1}}`, `{"verified":7}`,
-		`{"drain":{"counts":[1]}}`, `{"drain":{"sum":-1}}`, `{"downSeconds":-1}`, `{"reboot":{"counts":[0,0,0,0,0,0,0,0,0,0,0,-1]}}`,
+		`{"pods":{"failed":-1}}`, `{"pods":3}`, `{"reboots":-1}`, `{"reboots":"x"}`, `{"drain":{"counts":[1]}}`, `{"drain":{"sum":-1}}`, `{"downSeconds":-1}`, `{"reboot":{"counts":[0,0,0,0,0,0,0,0,0,0,0,-1]}}`,
 	} {
 		p := parsedPast(t, text).Past.Clone()
-		if len(p.Results) > 0 || !p.Verified.IsZero() || p.Drain.Total()+p.Reboot.Total() > 0 || p.Drain.Sum != 0 || p.DownSeconds != 0 {
+		if len(p.Results)+len(p.Pods)+p.RebootsTotal() > 0 || !p.Verified.IsZero() || p.Drain.Total()+p.Reboot.Total() > 0 || p.Drain.Sum != 0 || p.DownSeconds != 0 {
 			t.Errorf("%s is read as %+v", text, p)
 		}
 		p.Drain.Add(time.Second)
@@ -83,5 +87,22 @@ func TestDurations(t *testing.T) {
 	}
 	if want := []int{2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1}; !slices.Equal(d.Counts, want) || d.Total() != 5 {
 		t.Errorf("%+v, want %v", d, want)
+	}
+}
+
+// Versions that did not count reboots have counted those that were verified.
+func TestRebootsAreCounted(t *testing.T) {
+	p := new(Past)
+	p.Booted()
+	p.Booted()
+	p.Reboot.Add(time.Minute)
+	if p.RebootsTotal() != 2 {
+		t.Errorf("%d", p.RebootsTotal())
+	}
+	for range 4 {
+		p.Reboot.Add(time.Minute)
+	}
+	if p.Booted(); p.RebootsTotal() != 6 {
+		t.Errorf("%d", p.RebootsTotal())
 	}
 }

@@ -84,7 +84,7 @@ var reasons = []ReasonInfo{
 	{Reason: ReasonNotRequired, Meaning: "No reboot is requested."},
 	{Reason: ReasonRebootRequested, Meaning: "A sentinel or the annotation `rebootd.dev/request` requests a reboot."},
 	{Reason: ReasonHeld, Meaning: "The annotation `rebootd.dev/hold` is on the Node. The node is left alone until the annotation is removed."},
-	{Reason: ReasonPaused, Meaning: "The annotation `rebootd.dev/paused` is on a Lease of the lock. No node reboots until the annotation is removed."},
+	{Reason: ReasonPaused, Meaning: "The annotation `rebootd.dev/paused` is on a Lease of the lock. No node reboots until the annotation is removed, or until the time in `rebootd.dev/paused-until`, which the message says."},
 	{Reason: ReasonBlocked, Warning: true, Meaning: "Something blocks the reboot, and the message says what: another program is at work on the node or is about to remove it; an inhibitor; too many unavailable nodes; a shutdown that rebootd did not order; an API server that refuses the change of the Node, in its own words; or a boot ID, boot time or Node that cannot be read."},
 	{Reason: ReasonCannotReboot, Warning: true, Meaning: "The machine cannot be rebooted: the reboot command is not there, or logind, which it needs, cannot be asked or refuses. The message says why, and what to do. The node is not drained, and continues by itself once a reboot is possible."},
 	{Reason: ReasonQueued, Quiet: true, Meaning: "The node is waiting for a slot."},

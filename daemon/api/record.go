@@ -55,6 +55,12 @@ type Record struct {
 	// gate was closed.
 	Deferrals int `json:"deferrals,omitempty"`
 
+	// Times are when the operation came how far, for its [Summary]: nothing is decided by
+	// them.
+	Times *Times `json:"times,omitempty"`
+	// Kernel is the one of the boot that is to be ended, as the kubelet has reported it.
+	Kernel string `json:"kernel,omitempty"`
+
 	Attempts  int       `json:"attempts,omitempty"` // that have failed and were undone
 	NotBefore time.Time `json:"notBefore,omitzero"` // pause after the last of them, or after the node was put back
 	Failure   *Failure  `json:"failure,omitempty"`  // why that was, or why it halted
@@ -83,6 +89,21 @@ type Record struct {
 	unknown map[string]json.RawMessage
 }
 
+// Times are when an operation came how far, by the machine's clock as it was set then;
+// zero: it has not, or a version that does not note them has brought it there. They are
+// read by [Record.Came].
+type Times struct {
+	Since    time.Time `json:"since"`             // as [Record.Since]
+	Queued   time.Time `json:"queued,omitzero"`   // first
+	Cordoned time.Time `json:"cordoned,omitzero"` // last, with a slot
+	Drained  time.Time `json:"drained,omitzero"`  // last
+	Ordered  time.Time `json:"ordered,omitzero"`  // last
+	Back     time.Time `json:"back,omitzero"`     // the daemon ran after the reboot
+	Halted   time.Time `json:"halted,omitzero"`   // last
+	// Failure is why it halted, or why its last attempt failed, whichever came last.
+	Failure *Failure `json:"failure,omitempty"`
+}
+
 // Failure says what went wrong, in the words that people are shown.
 type Failure struct {
 	Reason  Reason `json:"reason"`
@@ -101,7 +122,7 @@ type Order struct {
 	Accepted bool   `json:"accepted,omitempty"`
 }
 
-// The three types below name the time of the phase that they belong to. An older
+// The three types below, and Times, name the time of the phase that they belong to. An older
 // version keeps them as it keeps every field that it does not know, in later phases,
 // too: what names another phase is not believed.
 
@@ -170,7 +191,7 @@ func ParseRecord(data []byte) (*Record, error) {
 // knownFields are the JSON names of Record's own fields.
 var knownFields = []string{
 	"v", "id", "phase", "since", "bootID", "cordoned", "requested", "request",
-	"lock", "annotated", "files", "deadline", "deferrals", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "undo", "drainRan", "began", "due", "level", "softReboots", "soft",
+	"lock", "annotated", "files", "deadline", "deferrals", "times", "kernel", "protected", "attempts", "notBefore", "failure", "order", "drainSince", "hooked", "undo", "drainRan", "began", "due", "level", "softReboots", "soft",
 }
 
 func (r *Record) check() error {
@@ -215,14 +236,10 @@ func (r *Record) check() error {
 func (r *Record) MarshalJSON() ([]byte, error) {
 	type plain Record
 	own, err := json.Marshal((*plain)(r))
-	if err != nil || len(r.unknown) == 0 {
-		return own, err
-	}
-	all := maps.Clone(r.unknown)
-	if err := json.Unmarshal(own, &all); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(all)
+	return withKept(own, r.unknown)
 }
 
 // DrainKey tells the drains of an operation apart: one that is tried again is
@@ -271,6 +288,35 @@ func (r *Record) DrainHasRun() time.Duration {
 	return time.Duration(r.DrainRan.Seconds) * time.Second
 }
 
+// Came is when the operation came how far. Where an older version has entered the phase,
+// perhaps after an attempt of its own, what was noted before says nothing any more, but for
+// what comes first: then it is what the rest of the record says.
+func (r *Record) Came() Times {
+	t := Times{Since: r.Since}
+	if r.Times != nil {
+		if t.Queued = r.Times.Queued; r.Times.Since.Equal(r.Since) {
+			t = *r.Times
+			t.Failure = copied(t.Failure)
+			return t
+		}
+	}
+	switch r.Phase {
+	case PhaseDraining:
+		t.Cordoned = r.Since
+	case PhaseVerifying:
+		t.Back = r.Since
+	case PhaseHalted:
+		t.Halted = r.Since
+	}
+	if r.Order != nil { // of this attempt: it goes with that
+		t.Ordered = r.Order.At
+	}
+	if r.Phase == PhaseHalted || r.Attempts > 0 {
+		t.Failure = copied(r.Failure)
+	}
+	return t
+}
+
 // Clone copies a record to the last field.
 func (r *Record) Clone() *Record {
 	if r == nil {
@@ -278,7 +324,9 @@ func (r *Record) Clone() *Record {
 	}
 	c := *r
 	c.Failure, c.Order, c.Undo, c.DrainRan, c.Began = copied(r.Failure), copied(r.Order), copied(r.Undo), copied(r.DrainRan), copied(r.Began)
-	c.SoftReboots = copied(r.SoftReboots)
+	if c.SoftReboots, c.Times = copied(r.SoftReboots), copied(r.Times); c.Times != nil {
+		c.Times.Failure = copied(c.Times.Failure)
+	}
 	c.Files, c.Protected, c.unknown = slices.Clone(r.Files), slices.Clone(r.Protected), maps.Clone(r.unknown)
 	return &c
 }

@@ -87,14 +87,10 @@ func ParseServed(text string) (*Served, error) {
 func (s *Served) MarshalJSON() ([]byte, error) {
 	type plain Served
 	own, err := json.Marshal((*plain)(s))
-	if err != nil || len(s.unknown) == 0 {
-		return own, err
-	}
-	all := maps.Clone(s.unknown)
-	if err := json.Unmarshal(own, &all); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(all)
+	return withKept(own, s.unknown)
 }
 
 // Find is what is known of a sentinel that is seen in a boot; false if it is not served.

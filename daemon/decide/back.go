@@ -93,9 +93,13 @@ func turnsBack(s Step) bool {
 	return s.Do == DoUndo || s.Do == DoRestore || s.Do == DoWrite && s.Record != nil && s.Record.Undoing() != nil
 }
 
+// puttingBack is what people are told while a node is put back, besides why, and wasPutBack
+// when the operation has ended so.
+const puttingBack, wasPutBack = "; putting the node back", "; the node was put back"
+
 // rollBack undoes the stages, the last one first, and puts the node back.
 func rollBack(p Policy, r *api.Record, f Facts, u api.Undo) Step {
-	s := Step{Reason: u.Reason, Message: u.Message + "; putting the node back", Asks: gate.WhileDraining | gate.BeforeOrder}
+	s := Step{Reason: u.Reason, Message: u.Message + puttingBack, Asks: gate.WhileDraining | gate.BeforeOrder}
 	if r.Hooked && r.Undoing() != nil {
 		for i, k := range slices.Backward(p.Stages) {
 			if k.Undoable && !progress(r, f, i).Undone {
@@ -106,9 +110,11 @@ func rollBack(p Policy, r *api.Record, f Facts, u api.Undo) Step {
 	}
 	s.Do, s.Uncordon = DoRestore, ourCordon(r, f)
 	if u.Reason == api.ReasonAborted {
+		s.Message = u.Message + wasPutBack
 		return asAborted(r, f, s)
 	}
 	if u.Ends {
+		s.Message = u.Message + wasPutBack
 		s.Served = f.Request.found(f)
 		return s
 	}
@@ -140,10 +146,10 @@ func forgetAttempt(r *api.Record) {
 
 func draining(p Policy, r *api.Record, f Facts) Step {
 	if f.Boot.ID != r.BootID {
-		return booted(r, f, "the machine has been rebooted during the drain")
+		return booted(r, f, false, "")
 	}
 	asks := gate.WhileDraining | gate.BeforeOrder
-	working := Step{Do: DoWait, Reason: api.ReasonDraining, Message: "draining", Asks: asks}
+	working := Step{Do: DoWait, Reason: api.ReasonDraining, Message: drainWords(r, f), Asks: asks}
 	if goingDown(f) {
 		return awaitBoot(working)
 	}

@@ -107,7 +107,7 @@ func lookingUp(f Facts, s Step) (Step, bool) {
 	if slot(f).State != ClaimUnknown {
 		return Step{}, false
 	}
-	s.Do, s.Detail = DoWait, "checking whether a slot is held"
+	s.Do, s.Detail, s.Silent = DoWait, "checking whether a slot is held", true // told in a moment
 	return s, true
 }
 

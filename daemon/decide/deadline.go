@@ -219,3 +219,18 @@ func pauseEnds(p Policy, r *api.Record, f Facts) time.Time {
 	}
 	return r.NotBefore
 }
+
+// NextTry is when the node tries again by itself: after a failure, a turn that it could make
+// no use of, or a write that the API server has refused; zero: it does not wait for that.
+func NextTry(p Policy, r *api.Record, f Facts) time.Time {
+	if f.Now.Before(f.Refused.Until) {
+		return f.Refused.Until
+	}
+	if r.Phase != api.PhaseWaiting {
+		return time.Time{}
+	}
+	if end := pauseEnds(p, r, f); inPause(r, end, f) {
+		return end
+	}
+	return time.Time{}
+}

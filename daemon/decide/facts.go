@@ -11,6 +11,8 @@ import (
 type Policy struct {
 	Node   string  // its name
 	Lock   string  // its name
+	Slots  int     // that it has
+	Same   string  // the label that nodes share that are down together, "" for none
 	Stages []Stage // in their order
 
 	// OrderWait is for how long a node without a lasting stage waits for the gates before
@@ -44,6 +46,10 @@ type Facts struct {
 	Gates   []gate.Status // in the order of their precedence
 	Claims  []Claim       // in the order in which they are taken
 	Stages  []Progress    // as Policy.Stages
+
+	// Pods is what became of the pods of the operation, by the report on the Node; "" if
+	// that is not known.
+	Pods string
 
 	Child    Child
 	Shutdown Shutdown
@@ -100,6 +106,7 @@ type Node struct {
 	ReadyMessage string    // why it is not
 	Heartbeat    time.Time // when the kubelet last said so
 	KubeletBoot  string    // the boot ID that the kubelet has reported
+	Kernel       string    // its version, as reported with that
 	// Checks is why the checks that are made besides have not all passed; "" if they have.
 	Checks string
 }

@@ -23,7 +23,9 @@ func told(g gate.Status, f Facts) gate.Status {
 	g.Why = printable.Line(g.Why, maxWhy)
 	now := f.Wall()
 	if g.Until.After(now) {
-		g.Why += ", until " + g.Until.UTC().Format(time.RFC3339)
+		if until := ", until " + g.Until.UTC().Format(time.RFC3339); !strings.HasSuffix(g.Why, until) {
+			g.Why += until
+		}
 	} else {
 		g.Until = time.Time{}
 	}

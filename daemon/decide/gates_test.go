@@ -27,7 +27,7 @@ func (w want) check(t *testing.T, all steps, name string, s situation) {
 	step := s.step()
 	all.add(name, s, step)
 	ok := step.Do == w.do && (w.reason == "" || step.Reason == w.reason) && (w.what == "" || step.Claim+step.Stage == w.what) &&
-		strings.Contains(step.Message+"; "+step.Detail, w.says) && (w.asks == 0 || step.Asks == w.asks) && (w.without == "" || !strings.Contains(step.Message, w.without))
+		strings.Contains(joined(joined(step.Message, step.More), step.Detail), w.says) && (w.asks == 0 || step.Asks == w.asks) && (w.without == "" || !strings.Contains(step.Message, w.without))
 	if w.phase != "" {
 		ok = ok && step.Record != nil && step.Record.Phase == w.phase
 	}
@@ -108,7 +108,7 @@ func TestGates(t *testing.T) {
 		"about to order, unknown":         {ordering, gate.BeforeOrder, gate.Verdict{}, nil, want{do: DoWait, reason: api.ReasonRebooting, says: "waiting for the answer of gate toy"}},
 		"about to order, to be put back":  {ordering, gate.WhileDraining, shut, nil, want{do: DoWrite, phase: api.PhaseRebooting, says: "not now, until 2026-05-04T13:00:00Z; undoing"}},
 		"ordered, closed":                 {ordering.but(childIs(ChildRunning)), gate.All, shut, nil, want{do: DoWait, reason: api.ReasonRebooting, asks: draws}},
-		"rebooted, closed":                {verifying, gate.BeforeUncordon, shut, nil, want{do: DoWait, reason: api.ReasonVerifying, says: "rebooted; not now", asks: gate.BeforeUncordon}},
+		"rebooted, closed":                {verifying, gate.BeforeUncordon, shut, nil, want{do: DoWait, reason: api.ReasonVerifying, says: "waiting for the node to be healthy; not now", asks: gate.BeforeUncordon}},
 		"rebooted, unknown":               {verifying, gate.BeforeUncordon, gate.Verdict{}, nil, want{do: DoWait, says: "waiting for the answer of gate toy"}},
 		"rebooted, closed somewhere else": {verifying, gate.All &^ gate.BeforeUncordon, shut, nil, want{do: DoRestore, reason: api.ReasonRebootVerified}},
 	} {

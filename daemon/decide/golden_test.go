@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rebootd.dev/daemon/api"
 	"rebootd.dev/daemon/gate"
 )
 
@@ -77,6 +78,10 @@ func (s steps) add(name string, from situation, step Step) {
 }
 
 func shown(v any) any {
+	if sum, is := v.(*api.Summary); is {
+		data, _ := json.Marshal(sum)
+		return string(data)
+	}
 	p, ok := v.(gate.Points)
 	if !ok {
 		return v

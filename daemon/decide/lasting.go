@@ -50,7 +50,7 @@ func lastingStage(p Policy, r *api.Record, f Facts, k Stage, now Progress) (Step
 	}
 	for i, other := range p.Stages {
 		if now := progress(r, f, i); !other.Lasting && now.State == StageRunning {
-			return runOrNote(r, other, now), nil // what was begun when this one was done comes to its end
+			return runOrNote(r, f, other, now), nil // what was begun when this one was done comes to its end
 		}
 	}
 	switch {
@@ -71,11 +71,10 @@ func lastingStage(p Policy, r *api.Record, f Facts, k Stage, now Progress) (Step
 
 // runLasting is the step that runs a lasting stage, which has not come to its end.
 func runLasting(r *api.Record, k Stage, now Progress, f Facts) Step {
-	s := run(k, now)
-	if now.Numbers != "" {
-		s.More = fmt.Sprintf("since %s: %s", r.DrainBegan().UTC().Format(time.RFC3339), now.Numbers)
-	}
+	s := run(r, f, k, now)
+	s.More = joined("since "+r.DrainBegan().UTC().Format(time.RFC3339), now.Numbers)
 	if now.Blocked {
+		s.More = "draining " + s.More
 		s.Reason, s.Message = k.Blocked, now.Summary
 		if k.Limit > 0 && k.OnLimit == Force {
 			s.Message += fmt.Sprintf("; remaining pods are deleted so that they end when the drain has run for %s", k.Limit)

@@ -27,6 +27,8 @@ func Next(p Policy, r *api.Record, f Facts) Step {
 	if f.Now.Before(f.Refused.Until) && (s.Do.Writes() || s.Do == DoClaim && undisturbed(r)) {
 		s = refused(p, r, f, s)
 	}
+	noteTimes(p, r, f, s)
+	s.Summary = summary(r, f, s)
 	return askFirst(r, f, s)
 }
 
@@ -251,11 +253,7 @@ func withSlot(p Policy, r *api.Record, f Facts, mine Claim, inQueue Step) Step {
 	n := in(api.PhaseDraining, r, f)
 	n.Deferrals = 0
 	n.Cordoned, n.Protected, n.Hooked = !f.Node.Unschedulable, f.Node.Unprotected, leaves(p, n, f)
-	m := "cordoned by rebootd"
-	if !n.Cordoned {
-		m = "was cordoned already and will stay cordoned"
-	}
-	return Step{Do: DoCordon, Reason: api.ReasonDraining, Message: m + "; draining under the " + mine.Title, Record: n, Asks: inQueue.Asks}
+	return Step{Do: DoCordon, Reason: api.ReasonDraining, Message: drainWords(n, f), Record: n, Asks: inQueue.Asks}
 }
 
 // deferred is the step of a node that has its turn and cannot make use of it: the slot,

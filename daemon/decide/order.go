@@ -51,7 +51,7 @@ func spawned(r *api.Record, f Facts) bool {
 
 func rebooting(p Policy, r *api.Record, f Facts) Step {
 	if f.Boot.ID != r.BootID {
-		return booted(r, f, "the machine has booted")
+		return booted(r, f, false, "")
 	}
 	if softRebooted(r, f) && ordered(r) == api.SoftReboot {
 		return softBooted(r, f)
@@ -85,9 +85,9 @@ func rebooting(p Policy, r *api.Record, f Facts) Step {
 // a command may fail because somebody else's was first.
 func orderGiven(p Policy, r *api.Record, f Facts) Step {
 	remains, state := left(p, r, f), f.Child.of(r)
-	wait := Step{Do: DoWait, Reason: api.ReasonRebooting, Message: "the reboot was ordered", Detail: underWay(r, f), Until: f.Now.Add(remains)}
-	if !r.Due.IsZero() {
-		wait.Message = "the reboot was ordered; the machine has scheduled it for " + r.Due.Format(time.RFC3339)
+	wait := Step{Do: DoWait, Reason: api.ReasonRebooting, Message: orderedWords(r), Detail: underWay(r, f), Until: f.Now.Add(remains)}
+	if !r.Order.Accepted && r.Order.By == f.Instance {
+		wait.Message = orderingWords(r)
 	}
 	if f.Abort.Asked {
 		wait = abortOrdered(p, r, f, wait)
@@ -98,9 +98,9 @@ func orderGiven(p Policy, r *api.Record, f Facts) Step {
 	case goingDown(f) && remains > 0:
 		return wait
 	case scheduled(f) && (!r.Order.Accepted || !r.Due.Equal(f.Shutdown.At)):
-		s := accepted(r, fmt.Sprintf("the machine has scheduled its %s for %s", f.Shutdown.Kind, f.Shutdown.At.Format(time.RFC3339)))
-		s.Record.Due = f.Shutdown.At
-		return s
+		n := r.Clone()
+		n.Due = f.Shutdown.At
+		return accepted(n, fmt.Sprintf("the machine has scheduled its %s for %s", f.Shutdown.Kind, f.Shutdown.At.Format(time.RFC3339)))
 	case cancelled(r, f) && f.Abort.Asked:
 		u, _ := aborted(f)
 		return back(p, r, f, u)
@@ -109,7 +109,7 @@ func orderGiven(p Policy, r *api.Record, f Facts) Step {
 	case state == ChildFailed && r.Due.IsZero() && !goingDown(f):
 		return commandFailed(p, r, f)
 	case state == ChildSucceeded && !r.Order.Accepted:
-		return accepted(r, "the reboot command succeeded; waiting for the machine to go down")
+		return accepted(r, "the reboot command succeeded")
 	case remains > 0:
 		return wait
 	case !r.Order.Accepted && state == ChildNone && r.Order.Try < maxTries && !mayBeSoftRebooted(r, f):
@@ -132,10 +132,21 @@ func orderGiven(p Policy, r *api.Record, f Facts) Step {
 }
 
 // accepted notes that the order was given, for starts of the daemon to come.
-func accepted(r *api.Record, message string) Step {
+func accepted(r *api.Record, by string) Step {
 	n := r.Clone()
 	n.Order.Accepted = true
-	return Step{Do: DoWrite, Reason: api.ReasonRebooting, Message: message, Record: n}
+	return Step{Do: DoWrite, Reason: api.ReasonRebooting, Message: orderedWords(n), Detail: by, Record: n}
+}
+
+// orderingWords and orderedWords are what people are told until the order is accepted, and
+// from then on.
+func orderingWords(r *api.Record) string { return "ordering the " + string(ordered(r)) }
+
+func orderedWords(r *api.Record) string {
+	if !r.Due.IsZero() {
+		return fmt.Sprintf("the %s was ordered; the machine has scheduled it for %s", ordered(r), r.Due.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("the %s was ordered; waiting for the machine to go down", ordered(r))
 }
 
 // drainAgain goes back to the drain, as if it had not been done.
@@ -192,7 +203,7 @@ func aboutToOrder(p Policy, r *api.Record, f Facts) Step {
 		n.Order = newOrder(f, r.Order.Try)
 		s.Do, s.Message, s.Record, s.Silent = DoWrite, "the order could not be carried out at once; renewing it", n, true
 	default:
-		s.Do, s.Message, s.Level = DoSpawn, "ordering the "+string(ordered(r)), ordered(r)
+		s.Do, s.Message, s.Level = DoSpawn, orderingWords(r), ordered(r)
 	}
 	return s
 }
@@ -217,8 +228,7 @@ func undrained(p Policy, r *api.Record, f Facts) (why string, is bool) {
 // softBooted is the step for a machine whose userspace, and no more, has started over,
 // as was ordered.
 func softBooted(r *api.Record, f Facts) Step {
-	s := booted(r, f, "the machine has soft-rebooted")
-	s.Record.Soft = true
+	s := booted(r, f, true, "")
 	s.ClearRequest = false // the annotation asks for more, and so has come since
 	return s
 }

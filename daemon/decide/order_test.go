@@ -48,7 +48,7 @@ func TestOrder(t *testing.T) {
 		"pods are left, to be put back":        {r(), with(running, policy(limit, Rollback), late), want{do: DoWrite, phase: api.PhaseDraining}},
 		"pods are left, no limit":              {r(), with(running, policy(0, Reboot), late), want{do: DoWrite, phase: api.PhaseDraining}},
 		"without a drain":                      {r(), with(func(s *situation) { s.p.Stages = nil }), want{do: DoSpawn}},
-		"the command runs":                     {r(), with(childIs(ChildRunning)), want{do: DoWait, says: "the reboot was ordered", until: 15 * time.Minute}},
+		"the command runs":                     {r(), with(childIs(ChildRunning)), want{do: DoWait, says: "ordering the reboot", until: 15 * time.Minute}},
 		"it succeeded":                         {r(), with(childIs(ChildSucceeded)), want{do: DoWrite, phase: api.PhaseRebooting, says: "succeeded"}},
 		"it failed just now":                   {r(), with(func(s *situation) { s.f.Child = Child{Key: s.orderKey, State: ChildFailed, Ended: s.f.Now} }), want{do: DoWait, reason: api.ReasonRebootFailed, until: 12 * time.Second}},
 		"it failed for another order":          {r(), with(func(s *situation) { s.f.Child = Child{Key: "op earlier", State: ChildFailed} }), want{do: DoSpawn}},

@@ -13,7 +13,7 @@ import (
 type Stage struct {
 	Name    string
 	Reason  api.Reason // that people are told while it runs
-	Message string     // likewise
+	Message string     // likewise; of the drain it is known
 	Failed  api.Reason // that people are told when it has failed
 	// Undoable says that it leaves something behind that is undone before the node is
 	// put back.
@@ -68,6 +68,7 @@ type Progress struct {
 	// all starts of the daemon; Before how much of that was before this run of it; Starting
 	// for how long it has been trying to begin.
 	Ran, Before, Starting time.Duration
+	DoneFor               time.Duration // since a lasting stage has been done
 }
 
 // progress is how far a stage has come in this attempt.
@@ -154,7 +155,7 @@ func stages(p Policy, r *api.Record, f Facts) Step {
 				return s
 			}
 		}
-		return runOrNote(r, k, now)
+		return runOrNote(r, f, k, now)
 	}
 	if s, ok := awaitGates(p, r, f, done.state); ok {
 		return s
@@ -176,15 +177,31 @@ func failed(p Policy, r *api.Record, f Facts) (api.Undo, bool) {
 	return api.Undo{}, false
 }
 
+// drainWords are what people are told from the cordon on, whatever stage runs.
+func drainWords(r *api.Record, f Facts) string {
+	m := "cordoned by rebootd; draining"
+	if !r.Cordoned {
+		m = "was cordoned already and will stay cordoned; draining"
+	}
+	if mine := slot(f); mine.State == ClaimHeld {
+		m += " under the " + mine.Title
+	}
+	return m
+}
+
 // run is the step that runs a stage.
-func run(k Stage, now Progress) Step {
-	return Step{Do: DoStage, Stage: k.Name, Reason: k.Reason, Message: k.Message, Detail: now.Detail}
+func run(r *api.Record, f Facts, k Stage, now Progress) Step {
+	s := Step{Do: DoStage, Stage: k.Name, Reason: k.Reason, Message: k.Message, Detail: now.Detail}
+	if k.Reason == api.ReasonDraining {
+		s.Message, s.More = drainWords(r, f), k.Message
+	}
+	return s
 }
 
 // runOrNote runs a stage. That one which has to be undone may have run is written down
 // before it does: when the node was cordoned there may have been none.
-func runOrNote(r *api.Record, k Stage, now Progress) Step {
-	s := run(k, now)
+func runOrNote(r *api.Record, f Facts, k Stage, now Progress) Step {
+	s := run(r, f, k, now)
 	if k.Undoable && !r.Hooked {
 		s.Do, s.Silent, s.Record = DoWrite, true, r.Clone()
 		s.Record.Hooked = true

@@ -64,10 +64,13 @@ type Step struct {
 	Uncordon     bool        // DoRestore: the cordon is ours, and to be removed
 	ClearRequest bool        // the annotation api.RequestAnnotation has been served
 	Served       *api.Served // what api.ServedAnnotation is to say, in the same patch; nil: leave it as it is
-	ClearAbort   bool        // what the annotation api.AbortAnnotation asks for is done with this step, or comes too late
-	GiveWay      string      // DoRelease: the node that the slot is left to, "" for whoever is next
-	Level        api.Level   // DoSpawn: of the reboot
-	Until        time.Time   // ask again at this time, if nothing has changed before; zero: no need
+	// Summary is what the operation has come to that ends with this step, for
+	// [api.HistoryAnnotation], but for what became of its pods; nil: none ends.
+	Summary    *api.Summary
+	ClearAbort bool      // what the annotation api.AbortAnnotation asks for is done with this step, or comes too late
+	GiveWay    string    // DoRelease: the node that the slot is left to, "" for whoever is next
+	Level      api.Level // DoSpawn: of the reboot
+	Until      time.Time // ask again at this time, if nothing has changed before; zero: no need
 }
 
 // HandsOff is the step for a record that api.ParseRecord refused: nothing on the

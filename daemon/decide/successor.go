@@ -83,13 +83,17 @@ const overtaking = time.Hour
 // within the hour that lies between theirs, people's priority comes before all of that. A zone in which a node has halted stays open for nobody
 // knows how long: then nobody is kept from it for another's sake.
 func Line(others []Candidate, zone string, now time.Time) api.Line {
-	waiting, halted, controlPlane := split(others, zone, now)
+	all, halted, controlPlane := split(others, zone, now)
+	waiting := make([]*Candidate, len(all)) // a queue may have thousands, and is gone through for each place
+	for i := range all {
+		waiting[i] = &all[i]
+	}
 	if controlPlane {
 		// They go one at a time, and another is at work.
-		waiting = preferably(waiting, func(c Candidate) bool { return !c.ControlPlane })
+		waiting = preferably(waiting, func(c *Candidate) bool { return !c.ControlPlane })
 	}
 	if halted {
-		waiting = preferably(waiting, func(c Candidate) bool { return c.Zone == zone })
+		waiting = preferably(waiting, func(c *Candidate) bool { return c.Zone == zone })
 	}
 	var o api.Line
 	open := zone
@@ -100,7 +104,7 @@ func Line(others []Candidate, zone string, now time.Time) api.Line {
 			o.Turn = append(o.Turn, next.Node)
 		}
 		o.Nodes = append(o.Nodes, next.Node)
-		waiting = only(waiting, func(c Candidate) bool { return c.Node != next.Node })
+		waiting = slices.DeleteFunc(waiting, func(c *Candidate) bool { return c.Node == next.Node })
 	}
 	return o
 }
@@ -110,6 +114,7 @@ func Line(others []Candidate, zone string, now time.Time) api.Line {
 // others, their priority and their deadline.
 func split(others []Candidate, zone string, now time.Time) (waiting []Candidate, halted, controlPlane bool) {
 	lowest := 0
+	waiting = make([]Candidate, 0, len(others))
 	for _, c := range others {
 		if c.Phase == api.PhaseQueued {
 			waiting = append(waiting, c)
@@ -129,47 +134,59 @@ func split(others []Candidate, zone string, now time.Time) (waiting []Candidate,
 }
 
 // successor chooses the next of those that wait; there is at least one.
-func successor(waiting []Candidate, zone string, now time.Time) Candidate {
-	urgent := only(waiting, func(c Candidate) bool { return !c.Deadline.IsZero() && !now.Before(c.Deadline) })
+func successor(waiting []*Candidate, zone string, now time.Time) *Candidate {
+	urgent := only(waiting, func(c *Candidate) bool { return !c.Deadline.IsZero() && !now.Before(c.Deadline) })
 	if len(urgent) > 0 {
-		head := slices.MinFunc(urgent, func(a, b Candidate) int { return a.Deadline.Compare(b.Deadline) })
+		head := slices.MinFunc(urgent, func(a, b *Candidate) int { return a.Deadline.Compare(b.Deadline) })
 		last := head.Deadline.Add(overtaking)
-		urgent = only(urgent, func(c Candidate) bool { return !c.Deadline.After(last) })
-		most := slices.MaxFunc(urgent, func(a, b Candidate) int { return cmp.Compare(a.Priority, b.Priority) }).Priority
-		return preferred(only(urgent, func(c Candidate) bool { return c.Priority == most }), zone)
+		urgent = only(urgent, func(c *Candidate) bool { return !c.Deadline.After(last) })
+		most := slices.MaxFunc(urgent, func(a, b *Candidate) int { return cmp.Compare(a.Priority, b.Priority) }).Priority
+		return preferred(only(urgent, func(c *Candidate) bool { return c.Priority == most }), zone)
 	}
-	head := slices.MinFunc(waiting, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Entered.Compare(b.Entered))
+	head := slices.MinFunc(waiting, func(a, b *Candidate) int {
+		if a.Priority != b.Priority {
+			return cmp.Compare(b.Priority, a.Priority)
+		}
+		return a.Entered.Compare(b.Entered)
 	})
 	last := head.Entered.Add(overtaking)
-	return preferred(only(waiting, func(c Candidate) bool { return c.Priority == head.Priority && !c.Entered.After(last) }), zone)
+	return preferred(only(waiting, func(c *Candidate) bool { return c.Priority == head.Priority && !c.Entered.After(last) }), zone)
 }
 
 // preferred is the first of those that came within an hour.
-func preferred(waiting []Candidate, zone string) Candidate {
-	return slices.MinFunc(waiting, func(a, b Candidate) int {
-		return cmp.Or(
+func preferred(waiting []*Candidate, zone string) *Candidate {
+	return slices.MinFunc(waiting, func(a, b *Candidate) int {
+		if first := cmp.Or(
 			cmp.Compare(a.Attempts+a.Deferrals, b.Attempts+b.Deferrals), less(a.Zone != zone, b.Zone != zone),
-			less(a.ControlPlane, b.ControlPlane), byDeadline(a, b), a.Asked.Compare(b.Asked), cmp.Compare(a.Node, b.Node),
-		)
+			less(a.ControlPlane, b.ControlPlane), byDeadline(a, b),
+		); first != 0 {
+			return first
+		}
+		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.Node, b.Node))
 	})
 }
 
 // byDeadline orders those that have one before those that have none.
-func byDeadline(a, b Candidate) int {
+func byDeadline(a, b *Candidate) int {
 	return cmp.Or(less(a.Deadline.IsZero(), b.Deadline.IsZero()), a.Deadline.Compare(b.Deadline))
 }
 
 // preferably are those which, or all if there are none.
-func preferably(all []Candidate, which func(Candidate) bool) []Candidate {
+func preferably(all []*Candidate, which func(*Candidate) bool) []*Candidate {
 	if some := only(all, which); len(some) > 0 {
 		return some
 	}
 	return all
 }
 
-func only(all []Candidate, which func(Candidate) bool) []Candidate {
-	return slices.DeleteFunc(slices.Clone(all), func(c Candidate) bool { return !which(c) })
+func only[C any](all []C, which func(C) bool) []C {
+	var out []C
+	for _, c := range all {
+		if which(c) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // less orders false before true.

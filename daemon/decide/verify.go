@@ -35,14 +35,27 @@ func Ailing(f Facts) string {
 	}
 }
 
+// verifyWords are what people are told until the node is healthy.
+func verifyWords(r *api.Record, f Facts) string {
+	how := "has booted"
+	switch {
+	case r.Soft:
+		how = "has soft-rebooted"
+	case r.Order == nil:
+		how = "was rebooted during the drain"
+	}
+	return fmt.Sprintf("the machine %s: boot %s; waiting for the node to be healthy", how, f.Boot.ID)
+}
+
 // booted begins the verification: the boot ID of the record is no longer the
-// machine's.
-func booted(r *api.Record, f Facts, message string) Step {
+// machine's, or it has soft-rebooted. how says more of that, "" for nothing.
+func booted(r *api.Record, f Facts, soft bool, how string) Step {
 	n := in(api.PhaseVerifying, r, f)
 	n.Failure, n.Annotated, n.Due, n.Undo = nil, false, time.Time{}, nil
+	n.Soft = n.Soft || soft
 	return tooLate(f, Step{
 		Do: DoWrite, Reason: api.ReasonVerifying, Record: n, ClearRequest: r.Annotated, Asks: gate.BeforeUncordon,
-		Message: fmt.Sprintf("%s: boot %s; waiting for the node to be healthy", message, f.Boot.ID),
+		Message: verifyWords(n, f), Detail: how,
 	})
 }
 
@@ -53,7 +66,7 @@ func verifying(p Policy, r *api.Record, f Facts) Step {
 	if !startedOver(r, f) {
 		return sameBoot()
 	}
-	verify := Step{Do: DoWait, Reason: api.ReasonVerifying, Message: "waiting for the node to be healthy", Detail: f.Ailing, Asks: gate.BeforeUncordon}
+	verify := Step{Do: DoWait, Reason: api.ReasonVerifying, Message: verifyWords(r, f), Detail: f.Ailing, Asks: gate.BeforeUncordon}
 	if goingDown(f) {
 		return awaitBoot(verify)
 	}
@@ -65,7 +78,7 @@ func verifying(p Policy, r *api.Record, f Facts) Step {
 	}
 	if healthy(f) {
 		// Healthy in time: the time to settle is not part of the time limit.
-		verify.Message, verify.Detail = fmt.Sprintf("healthy; waiting for it to stay healthy for %s", p.Settle), ""
+		verify.More, verify.Detail = fmt.Sprintf("it is healthy now, and has to stay so for %s", p.Settle), ""
 		verify.Until = f.HealthySince.Add(p.Settle)
 		return verify
 	}
@@ -78,7 +91,7 @@ func verifying(p Policy, r *api.Record, f Facts) Step {
 		return s
 	}
 	if g, is := closed(f, gate.BeforeUncordon); is {
-		verify.Message, verify.Detail = "rebooted; "+g.Why, ""
+		verify.More, verify.Detail = g.Why, ""
 	}
 	verify.Until = f.Now.Add(remains)
 	return verify
@@ -108,16 +121,51 @@ func passed(p Policy, r *api.Record, f Facts) (Step, bool) {
 	if !healthy(f) || f.Now.Before(f.HealthySince.Add(p.Settle)) {
 		return Step{}, false
 	}
-	last := Step{Reason: api.ReasonVerifying, Message: "healthy", Asks: gate.BeforeUncordon}
+	last := Step{Reason: api.ReasonVerifying, Message: verifyWords(r, f), Asks: gate.BeforeUncordon}
 	if s, ok := claimRest(f, last, notConfirmed); ok {
 		return s, true
 	}
-	message := fmt.Sprintf("rebooted: boot %s follows %s, the node is healthy", f.Boot.ID, r.BootID)
-	if f.Boot.ID == r.BootID {
-		message = fmt.Sprintf("soft-rebooted within boot %s, the node is healthy", r.BootID)
-	}
-	return Step{Do: DoRestore, Reason: api.ReasonRebootVerified, Message: message, Uncordon: ourCordon(r, f), Served: servedBy(r, f, "operation "+r.ID+" has rebooted the machine since"), Asks: gate.BeforeUncordon}, true
+	return Step{Do: DoRestore, Reason: api.ReasonRebootVerified, Message: verifiedWords(r, f), Uncordon: ourCordon(r, f), Served: servedBy(r, f, "operation "+r.ID+" has rebooted the machine since"), Asks: gate.BeforeUncordon}, true
 }
+
+// verifiedWords say that all is well: what has happened, how long it took, and what became
+// of the pods and of the cordon.
+func verifiedWords(r *api.Record, f Facts) string {
+	message := fmt.Sprintf("rebooted: boot %s follows %s", f.Boot.ID, r.BootID)
+	if f.Boot.ID == r.BootID {
+		message = fmt.Sprintf("soft-rebooted within boot %s", r.BootID)
+	}
+	message += ", the node is healthy"
+	if r.Cordoned || !f.Node.Unschedulable {
+		message += " and back in service"
+	} else {
+		message += " and stays cordoned by somebody else"
+	}
+	if took := sinceOrder(r, f); took > 0 {
+		message += fmt.Sprintf(", %s after the reboot was ordered", took.Round(time.Second))
+	}
+	if f.Pods != "" {
+		message += "; pods: " + f.Pods
+	}
+	return message
+}
+
+// sinceOrder is how long ago the reboot was ordered; 0 if that is not known. Whether the clock
+// was wrong when the daemon started, and has been set right, or was set wrong since, is not
+// known: of the two readings the one that is longer has the setting in it.
+func sinceOrder(r *api.Record, f Facts) time.Duration {
+	if r.Order == nil {
+		return 0
+	}
+	running, wall := f.Now.Sub(r.Order.At), f.Wall().Sub(r.Came().Ordered)
+	if running > 0 && wall > 0 {
+		return min(running, wall)
+	}
+	return max(0, running, wall)
+}
+
+// haltedRunbook is the page for people who find a rollout halted.
+const haltedRunbook = "https://rebootd.dev/docs/runbooks/rollout-halted.md"
 
 // halts is the step of a node that halts the rollout: what people are told lasts, and says
 // what to do.
@@ -126,23 +174,33 @@ func halts(p Policy, f Facts, failed api.Failure) Step {
 	if failed.Reason == api.ReasonRebootOverdue {
 		until = "the machine has rebooted: reboot it by hand"
 	}
-	s := Step{Do: DoWait, Reason: failed.Reason, Message: printable.Line(failed.Message, 2*maxWhy) + "; the rollout is halted"}
-	switch mine := slot(f); mine.State {
-	case ClaimUnknown:
-		return s // in a moment
-	case ClaimHeld:
-		s.More = fmt.Sprintf("this node keeps the %s until %s; ", mine.Title, until)
-	default:
-		s.More = fmt.Sprintf("this node waits until %s; ", until)
+	s := Step{Do: DoWait, Reason: failed.Reason, Message: printable.Line(failed.Message, maxWhy) + "; the rollout is halted"}
+	if p.Slots > 1 {
+		s.Message += " under this slot"
 	}
-	s.More += fmt.Sprintf("to give the operation up: kubectl annotate node %s %s=REASON", p.Node, api.AbortAnnotation)
+	switch mine := slot(f); {
+	case mine.State == ClaimUnknown:
+		return s // in a moment
+	case mine.State == ClaimHeld && p.Slots > 1:
+		others := "other nodes"
+		if p.Same != "" { // its zone stays closed to the others until then
+			others += " of the same zone"
+		}
+		s.More = fmt.Sprintf("this node keeps the %s of %d until %s; %s continue under the other slots", mine.Title, p.Slots, until, others)
+	case mine.State == ClaimHeld:
+		s.More = fmt.Sprintf("no other node reboots, since this node keeps the %s until %s", mine.Title, until)
+	default:
+		s.More = "this node waits until " + until
+	}
+	s.More += fmt.Sprintf("; to find out more: kubectl rebootd why %[1]s; to give the operation up: kubectl rebootd abort %[1]s, or kubectl annotate node %[1]s %[2]s=REASON; %[3]s",
+		p.Node, api.AbortAnnotation, haltedRunbook)
 	return s
 }
 
 func halted(p Policy, r *api.Record, f Facts) Step {
 	if r.Failure.Reason == api.ReasonRebootOverdue {
 		if f.Boot.ID != r.BootID {
-			return booted(r, f, "the machine has booted after all")
+			return booted(r, f, false, "it has booted after all")
 		}
 		if softRebooted(r, f) && ordered(r) == api.SoftReboot {
 			return softBooted(r, f)

@@ -153,6 +153,14 @@ type Reader interface {
 	Invalid(n Node) string
 }
 
+// Timed is a gate that goes by times that people have named.
+type Timed interface {
+	Gate
+	// Times are those that count for the node, in the words of the settings or of its
+	// annotations.
+	Times(n Node) []string
+}
+
 // Asker is a gate that has to ask somebody.
 type Asker interface {
 	Gate

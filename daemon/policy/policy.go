@@ -64,7 +64,7 @@ func (*Gate) Kind() gate.Kind {
 
 // ours are the annotations of the Node that the daemon writes: they say nothing new to a
 // policy.
-var ours = []string{api.OperationAnnotation, api.ReportAnnotation, api.ServedAnnotation, api.DaemonAnnotation}
+var ours = []string{api.OperationAnnotation, api.ReportAnnotation, api.ServedAnnotation, api.DaemonAnnotation, api.StatusAnnotation, api.HistoryAnnotation}
 
 // Key is what admission policies can see of the Node and that others change: labels,
 // annotations, the cordon, and how its conditions stand. Heartbeats, reasons and messages

@@ -108,18 +108,7 @@ func (g *Gate) rehearse(ctx context.Context) (drain.Rehearsal, error) {
 
 // judge says whether a node had better not be drained.
 func (g *Gate) judge(r drain.Rehearsal) gate.Verdict {
-	var stay []drain.Blocker
-	for _, b := range r.Blockers {
-		if !b.Managed {
-			stay = append(stay, b)
-		}
-	}
-	for _, b := range r.Passing {
-		// That few are healthy passes with most rollouts, and has lasted where it was foreseen.
-		if b.Reason == api.PodUnhealthySiblings && !b.Managed && g.foresaw(b) {
-			stay = append(stay, b)
-		}
-	}
+	stay := r.Stay(g.foresaw)
 	if len(stay) > 0 {
 		g.Log.Info().Int("pods", r.Pods).Str("what", words(stay)).Msg("the node is not drained: pods could not be evicted")
 		return gate.Verdict{State: gate.Closed, At: gate.OnTurn, Why: words(stay)}

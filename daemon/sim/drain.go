@@ -174,7 +174,7 @@ func (d *Drain) progress(opts drain.Options, clock, begun, now time.Time) drain.
 		p.UnlistedSince, p.Detail = begun, "listing the pods"
 		return p
 	}
-	p.Detail = fmt.Sprintf("%d pods left", d.pods)
+	p.Detail, p.Total, p.Left = fmt.Sprintf("%d pods left", d.pods), max(4, d.pods), d.pods
 	p.Drained = d.pods == 0 && now.Sub(begun) >= minWait
 	p.Report = &api.Report{V: 1, ID: opts.ID, Started: clock.UTC().Truncate(time.Second)}
 	if !p.Drained {
@@ -193,7 +193,7 @@ func (d *Drain) progress(opts drain.Options, clock, begun, now time.Time) drain.
 		p.Summary = "drained: 4 drained, 2 skipped"
 	case d.blocked != "":
 		p.Summary = d.blocked
-		p.Blocked = []drain.Blocked{{Namespace: "prod", Name: "db-0", Reason: "BudgetExhausted", Message: d.blocked}}
+		p.Blocked = []drain.Blocked{{Namespace: "prod", Name: "db-0", Reason: "BudgetExhausted", Message: d.blocked, Since: clock}}
 	}
 	return p
 }

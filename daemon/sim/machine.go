@@ -105,7 +105,7 @@ func (m *Machine) KubeletReports(ready bool, message string) {
 		c.Status, c.Reason, c.Message = corev1.ConditionFalse, "KubeletNotReady", message
 	}
 	m.World.Nodes.Edit(m.Name, "kubelet", func(n *corev1.Node) {
-		n.Status.NodeInfo.BootID = boot
+		n.Status.NodeInfo.BootID, n.Status.NodeInfo.KernelVersion = boot, "of "+boot
 		if old := conditionOf(n, corev1.NodeReady); old != nil {
 			*old = c
 			return

@@ -35,7 +35,14 @@ func (w *World) Pause(lockName, why string) {
 		_ = w.Leases.Patch(ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, api.PausedAnnotation, why))
 		return
 	}
-	_ = w.Leases.Patch(ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, api.PausedAnnotation))
+	_ = w.Leases.Patch(ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:null,%q:null}}}`, api.PausedAnnotation, api.PausedUntilAnnotation))
+}
+
+// PauseUntil pauses a lock until a time, by the words of people.
+func (w *World) PauseUntil(lockName, why, until string) {
+	ctx, name := context.Background(), api.PauseName(lockName)
+	_ = w.Leases.Create(ctx, name)
+	_ = w.Leases.Patch(ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q,%q:%q}}}`, api.PausedAnnotation, why, api.PausedUntilAnnotation, until))
 }
 
 // ClearSlotOf clears the slots that a node holds.

@@ -72,6 +72,23 @@ func (g Window) Invalid(n gate.Node) string {
 	return t.problem + "; no reboot begins until then"
 }
 
+// Times are the windows of the node.
+func (g Window) Times(n gate.Node) []string { return g.times(n, false) }
+
+// Times are the freezes that count for the node.
+func (g Freeze) Times(n gate.Node) []string { return g.times(n, true) }
+
+// times are the windows or the freezes. While the windows cannot be read there are none.
+func (c *calendar) times(n gate.Node, freezes bool) (out []string) {
+	t := c.termsOf(gate.View{Node: n})
+	for _, e := range t.schedule.Entries() {
+		if e.IsFreeze() == freezes && (freezes || t.problem == "") {
+			out = append(out, e.String())
+		}
+	}
+	return out
+}
+
 // Look says whether a reboot of the node may begin by the windows.
 func (g Window) Look(v gate.View) gate.Verdict {
 	t := g.termsOf(v)

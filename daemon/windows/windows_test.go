@@ -312,3 +312,23 @@ func TestNothingConfiguredCostsNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// The times are those that count for the node: its own windows in place of the configured
+// ones, all freezes, and no window while its own cannot be read.
+func TestTimes(t *testing.T) {
+	w, f := New(Settings{Entries: []string{"Sat 22:00-04:00", "freeze: 12-20..12-31"}, Zone: time.LoadLocation})
+	for own, want := range map[string]string{
+		"":                               "[Sat 22:00-04:00 UTC] [freeze: 12-20..12-31 UTC]",
+		"Sun 01:00-02:00":                "[Sun 01:00-02:00 UTC] [freeze: 12-20..12-31 UTC]",
+		"freeze: 2026-11-28..2026-11-29": "[Sat 22:00-04:00 UTC] [freeze: 2026-11-28..2026-11-29 UTC freeze: 12-20..12-31 UTC]",
+		"when it is quiet":               "[] [freeze: 12-20..12-31 UTC]",
+	} {
+		n := gate.Node{Name: "a"}
+		if own != "" {
+			n.Annotations = map[string]string{api.WindowsAnnotation: own}
+		}
+		if got := fmt.Sprint(w.Times(n), f.Times(n)); got != want {
+			t.Errorf("%q: %s, want %s", own, got, want)
+		}
+	}
+}

@@ -166,11 +166,11 @@ func (l *Lock) attend(ctx context.Context, v *view, say func(lock.Waiting)) (str
 	try := time.NewTimer(0)
 	defer try.Stop()
 	for {
-		say(v.waiting())
 		try.Stop()
 		if at, ok := v.plan(time.Now()); ok {
 			try.Reset(time.Until(at))
 		}
+		say(v.waiting()) // after that: a pause that is said is one whose end is waited for
 		select {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)

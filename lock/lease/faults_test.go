@@ -179,6 +179,30 @@ var otherFaults = map[string]fault{
 		delete(l.Annotations, api.PausedAnnotation)
 		return false
 	}),
+	"does not see when a pause ends": blind(true, func(_ *faulty, l *coordinationv1.Lease) bool {
+		delete(l.Annotations, api.PausedUntilAnnotation)
+		return false
+	}),
+	"takes what it cannot read for the end of a pause": blind(true, func(_ *faulty, l *coordinationv1.Lease) bool {
+		if until, is := l.Annotations[api.PausedUntilAnnotation]; is {
+			if _, err := time.Parse(time.RFC3339, until); err != nil {
+				delete(l.Annotations, api.PausedAnnotation)
+			}
+		}
+		return false
+	}),
+	"ends a pause early": blind(true, func(_ *faulty, l *coordinationv1.Lease) bool {
+		if at, err := time.Parse(time.RFC3339, l.Annotations[api.PausedUntilAnnotation]); err == nil {
+			l.Annotations[api.PausedUntilAnnotation] = at.Add(-2 * time.Minute).Format(time.RFC3339)
+		}
+		return false
+	}),
+	"knows pauses on one Lease only": blind(true, func(_ *faulty, l *coordinationv1.Lease) bool {
+		if isSlot(l.Name) {
+			delete(l.Annotations, api.PausedAnnotation)
+		}
+		return false
+	}),
 	"does not see who is named": blind(true, func(_ *faulty, l *coordinationv1.Lease) bool {
 		delete(l.Annotations, api.NextAnnotation)
 		return false
@@ -213,7 +237,7 @@ var otherFaults = map[string]fault{
 	}),
 	"takes a deleted slot at once": {config: func(c *lease.Config, _ *faulty) { c.DeletedGrace = 1 }},
 	"Keep tells nothing of a loss": locker(func(w *wrong, l lock.Locker) {
-		w.keep = func(ctx context.Context, paused func(string)) error {
+		w.keep = func(ctx context.Context, paused func(lock.Pause)) error {
 			if err := l.Keep(ctx, paused); err == nil {
 				return nil
 			}
@@ -222,10 +246,12 @@ var otherFaults = map[string]fault{
 		}
 	}),
 	"Keep tells nothing of a pause": locker(func(w *wrong, l lock.Locker) {
-		w.keep = func(ctx context.Context, paused func(string)) error { return l.Keep(ctx, func(string) { paused("") }) }
+		w.keep = func(ctx context.Context, paused func(lock.Pause)) error {
+			return l.Keep(ctx, func(lock.Pause) { paused(lock.Pause{}) })
+		}
 	}),
 	"Keep takes an outage for a loss": locker(func(w *wrong, l lock.Locker) {
-		w.keep = func(ctx context.Context, paused func(string)) error {
+		w.keep = func(ctx context.Context, paused func(lock.Pause)) error {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			for {

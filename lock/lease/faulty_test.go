@@ -154,7 +154,7 @@ type wrong struct {
 	lock.Locker
 	find    func(ctx context.Context, c lock.Claimant) (string, bool, error)
 	acquire func(ctx context.Context, c lock.Claimant, waiting func(lock.Waiting)) (string, error)
-	keep    func(ctx context.Context, paused func(string)) error
+	keep    func(ctx context.Context, paused func(lock.Pause)) error
 	fence   func(ctx context.Context) error
 	release func(ctx context.Context, next words.Line) error
 	worked  func(ctx context.Context, next words.Line, at time.Time) error
@@ -174,7 +174,7 @@ func (w *wrong) Acquire(ctx context.Context, c lock.Claimant, waiting func(lock.
 	return w.Locker.Acquire(ctx, c, waiting)
 }
 
-func (w *wrong) Keep(ctx context.Context, paused func(string)) error {
+func (w *wrong) Keep(ctx context.Context, paused func(lock.Pause)) error {
 	if w.keep != nil {
 		return w.keep(ctx, paused)
 	}

@@ -21,8 +21,8 @@ func (l *Lock) Fence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if why, ok := v.paused(); ok {
-		return &lock.PausedError{Why: why}
+	if p := v.paused(); p != (lock.Pause{}) {
+		return &lock.PausedError{Pause: p}
 	}
 	slot, err := l.confirm(ctx)
 	if err != nil {
@@ -80,9 +80,9 @@ func (l *Lock) confirm(ctx context.Context) (slot string, err error) {
 
 // Keep watches the slot and renews it until ctx ends, when it returns nil, or
 // until the slot is not ours any more, when it returns a LostError. That the API
-// server cannot be reached is no loss. paused is told why people have paused the
-// lock, "" when they have not, at first and whenever that changes.
-func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
+// server cannot be reached is no loss. paused is told the pause that people have set,
+// the zero one when there is none, at first and whenever that changes.
+func (l *Lock) Keep(ctx context.Context, paused func(lock.Pause)) error {
 	pause, v := pause{}, l.newView()
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -103,13 +103,14 @@ func (l *Lock) Keep(ctx context.Context, paused func(why string)) error {
 
 // follow watches the lock's Leases until the watch ends. All of them: a pause may be
 // on any.
-func (l *Lock) follow(ctx context.Context, v *view, paused func(string)) error {
+func (l *Lock) follow(ctx context.Context, v *view, paused func(lock.Pause)) error {
 	if v.version == "" {
 		if err := v.load(ctx); err != nil {
 			return err
 		}
 	}
-	if err := l.check(v, paused); err != nil {
+	told, err := l.check(v, paused)
+	if err != nil {
 		return err
 	}
 	w, err := v.watch(ctx)
@@ -119,10 +120,20 @@ func (l *Lock) follow(ctx context.Context, v *view, paused func(string)) error {
 	defer w.Stop()
 	renew := time.NewTicker(l.cfg.Duration / 3)
 	defer renew.Stop()
+	over := time.NewTimer(0)
+	defer over.Stop()
 	for {
+		over.Stop()
+		if after, ends := l.pauseEnds(told); ends {
+			over.Reset(after)
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-over.C:
+			if told, err = l.check(v, paused); err != nil {
+				return err
+			}
 		case <-renew.C:
 			if _, err := l.confirm(ctx); err != nil {
 				return err
@@ -131,7 +142,7 @@ func (l *Lock) follow(ctx context.Context, v *view, paused func(string)) error {
 			if err := v.hear(ev, ok); err != nil {
 				return err
 			}
-			if err := l.check(v, paused); err != nil {
+			if told, err = l.check(v, paused); err != nil {
 				return err
 			}
 		}
@@ -139,22 +150,22 @@ func (l *Lock) follow(ctx context.Context, v *view, paused func(string)) error {
 }
 
 // check finds out from what is seen of the lock whether the slot is still ours,
-// and tells whether it may be used.
-func (l *Lock) check(v *view, paused func(string)) error {
+// and tells whether it may be used: it returns the pause that it has told.
+func (l *Lock) check(v *view, paused func(lock.Pause)) (told lock.Pause, err error) {
 	was := l.getHeld()
 	if was == nil {
-		return l.notHeld()
+		return told, l.notHeld()
 	}
 	var now *coordinationv1.Lease
 	if i, ok := l.index(was.Name); ok {
 		now = v.leases[i]
 	}
 	if !l.stillOurs(was, now) {
-		return l.lost(was, now)
+		return told, l.lost(was, now)
 	}
-	why, _ := v.paused()
-	paused(why)
-	return nil
+	told = v.paused()
+	paused(told)
+	return told, nil
 }
 
 // Line is what the slot that is held carried when it was taken, without this node.

@@ -34,7 +34,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -79,6 +78,11 @@ type Config struct {
 	// becomes free for another, whose turn it is: as long as a node may hold its slot
 	// that has begun. 0 means DefaultZoneLimit.
 	ZoneLimit time.Duration
+	// Now is the machine's clock; nil means time.Now. ClockSkew is by how much it is ahead of
+	// the API server's, as far as that is known; nil: it is not. They must not block, and
+	// nothing but the end of a pause is compared with them.
+	Now       func() time.Time
+	ClockSkew func() time.Duration
 	// Duration is what leaseDurationSeconds says; a third of it lies between two
 	// renewals.
 	Duration time.Duration
@@ -120,6 +124,9 @@ func New(c Config) (*Lock, error) {
 	if c.ZoneLimit == 0 {
 		c.ZoneLimit = DefaultZoneLimit
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}
 	}
@@ -140,14 +147,7 @@ func holderOf(lease *coordinationv1.Lease) string {
 
 // tooNew says whether a Lease was written by a schema that this version does not
 // know.
-func tooNew(lease *coordinationv1.Lease) bool {
-	v := lease.Annotations[api.LeaseSchemaAnnotation]
-	if v == "" {
-		return false
-	}
-	n, err := strconv.Atoi(v)
-	return err != nil || n > api.LeaseSchema
-}
+func tooNew(lease *coordinationv1.Lease) bool { return api.LeaseTooNew(lease.Annotations) }
 
 func (l *Lock) setHeld(lease *coordinationv1.Lease) {
 	l.mu.Lock()

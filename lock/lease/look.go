@@ -82,11 +82,10 @@ func (l *Lock) mayBegin(ctx context.Context) (bool, lock.Waiting, []*coordinatio
 	}
 	slices.Sort(without)
 	without = slices.Compact(without)
-	why, _ := v.paused()
-	w := lock.Waiting{Paused: why, Slot: was.Name, AtWork: without, Holders: slices.DeleteFunc(holders, func(h lock.Holder) bool { return h.Slot == was.Name })}
+	w := lock.Waiting{Paused: v.paused(), Slot: was.Name, AtWork: without, Holders: slices.DeleteFunc(holders, func(h lock.Holder) bool { return h.Slot == was.Name })}
 	// What must hold among those that hold slots, that they share a zone, cannot be
 	// known of those without.
-	if w.Paused != "" || l.claimant().Zone != "" && len(without) > 0 {
+	if w.Paused != (lock.Pause{}) || l.claimant().Zone != "" && len(without) > 0 {
 		return false, w, nil, nil
 	}
 	room := l.cfg.Slots - taken - len(others) - len(without)

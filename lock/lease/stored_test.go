@@ -83,7 +83,7 @@ func TestRenewal(t *testing.T) {
 		ctx, cancel := context.WithCancel(s.Context())
 		kept := make(chan error, 1)
 		defer cancel()
-		go func() { kept <- l.Keep(ctx, func(string) {}) }()
+		go func() { kept <- l.Keep(ctx, func(lock.Pause) {}) }()
 		for range 20 {
 			time.Sleep(30 * time.Second)
 			spec := s.slot().Spec
@@ -252,8 +252,8 @@ func TestPauseLeaseIsHeard(t *testing.T) {
 		ctx, cancel := context.WithCancel(s.Context())
 		defer cancel()
 		kept, waits := "", ""
-		go func() { _ = holder.Keep(ctx, func(why string) { kept = why }) }()
-		go func() { _, _ = waiter.Acquire(ctx, lock.Claimant{}, func(w lock.Waiting) { waits = w.Paused }) }()
+		go func() { _ = holder.Keep(ctx, func(p lock.Pause) { kept = p.Why }) }()
+		go func() { _, _ = waiter.Acquire(ctx, lock.Claimant{}, func(w lock.Waiting) { waits = w.Paused.Why }) }()
 		for _, why := range []string{"Black Friday", "", "an outage"} {
 			value := `"` + why + `"`
 			if why == "" {

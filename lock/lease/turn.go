@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"rebootd.dev/lock"
 )
 
 // turn is when this node may try for a slot that is free.
@@ -41,14 +43,14 @@ func spread(tries int) time.Duration {
 // back those for what it could not. A turn is counted from when the slot can be
 // taken, not from when it became free, and is drawn once. It returns the first one.
 func (v *view) plan(now time.Time) (first time.Time, any bool) {
-	_, paused := v.paused()
+	paused := v.paused()
 	_, _, barred := v.barred()
 	free, line := v.free(), v.line()
 	reopens, closed := v.isClosed(line, now)
 	if until, is := v.isUnsaid(now); is && !closed {
 		reopens, closed = until, true
 	}
-	if paused || barred || v.full() || closed {
+	if paused != (lock.Pause{}) || barred || v.full() || closed {
 		free = nil
 	}
 	for i := range v.turns {
@@ -67,7 +69,10 @@ func (v *view) plan(now time.Time) (first time.Time, any bool) {
 		}
 	}
 	if closed {
-		return reopens, true
+		first, any = reopens, true
+	}
+	if after, ends := v.lock.pauseEnds(paused); ends && (!any || now.Add(after).Before(first)) {
+		first, any = now.Add(after), true
 	}
 	return first, any
 }

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -164,8 +165,10 @@ func (v *view) leftSlots() bool {
 	return false
 }
 
-// paused is why people have paused the lock.
-func (v *view) paused() (why string, is bool) {
+// paused is the pause that people have set, the zero Pause if there is none: of several
+// the one that lasts longest.
+func (v *view) paused() (out lock.Pause) {
+	var longest api.Pause
 	in := []*coordinationv1.Lease{v.pause}
 	for _, i := range v.indexes() {
 		in = append(in, v.leases[i])
@@ -175,23 +178,55 @@ func (v *view) paused() (why string, is bool) {
 		if lease == nil {
 			continue
 		}
-		if why, is = lease.Annotations[api.PausedAnnotation]; is {
-			return reason(why), true
+		p, is := api.PauseOf(lease.Annotations)
+		if is && !p.Over(v.lock.earliest()) && (out == lock.Pause{} || p.Outlasts(longest)) {
+			longest, out = p, inWords(p)
 		}
 	}
-	return "", false
+	return out
+}
+
+func inWords(p api.Pause) lock.Pause {
+	out := lock.Pause{Why: reason(p.Why), Until: p.Until}
+	if p.Unread != "" {
+		out.Why += fmt.Sprintf(" (%s is %q, which is not a time by RFC 3339: the pause does not end by itself)",
+			api.PausedUntilAnnotation, printable.Line(p.Unread, maxUnread))
+	}
+	return out
+}
+
+// earliest is what time it is at least, by the machine's clock and by the API server's. One
+// of the two may be wrong: a pause is over when both say so.
+func (l *Lock) earliest() time.Time {
+	now := l.cfg.Now().Round(0)
+	if l.cfg.ClockSkew == nil {
+		return now
+	}
+	return now.Add(-max(0, l.cfg.ClockSkew()))
+}
+
+// lookAgain is the longest time between two looks at the clocks while the lock is paused:
+// either may be set, and the machine's stands still for a timer while it is suspended.
+const lookAgain = time.Minute
+
+// pauseEnds is after how long to look whether a pause is over that was seen to last; ok is
+// false when it has to be ended by people, or there is none. It may be over by now.
+func (l *Lock) pauseEnds(p lock.Pause) (after time.Duration, ok bool) {
+	return min(lookAgain, p.Until.Sub(l.earliest())), !p.Until.IsZero()
 }
 
 // maxReason bounds what is repeated of people's words, in bytes.
 const maxReason = 300
+
+// maxUnread does so for what is not a time.
+const maxUnread = 40
 
 func reason(s string) string {
 	return cmp.Or(printable.Line(s, maxReason), "no reason is given")
 }
 
 func (v *view) waiting() lock.Waiting {
-	w := lock.Waiting{Holders: v.holders()}
-	w.Paused, _ = v.paused()
+	w := lock.Waiting{Holders: v.holders(), Paused: v.paused()}
 	if c, has, barred := v.barred(); barred {
 		w.Constraint = c.words(has)
 	}

@@ -100,7 +100,7 @@ func TestWatchThatEndsAtOnce(t *testing.T) {
 		"holder": func(ctx context.Context, l *Lock) {
 			lease := slotOf("holder")
 			l.setHeld(&lease)
-			_ = l.Keep(ctx, func(string) {})
+			_ = l.Keep(ctx, func(lock.Pause) {})
 		},
 	} {
 		t.Run(node, func(t *testing.T) {

@@ -142,7 +142,7 @@ func keepPausedAtWork(b *bed) {
 	b.eventually("it waits for the node at work", func() bool { return len(w.note().AtWork) == 1 })
 	b.Pause("Black Friday")
 	down.comesBack()
-	b.eventually("it knows of the pause", func() bool { return w.note().Paused == "Black Friday" })
+	b.eventually("it knows of the pause", func() bool { return w.note().Paused.Why == "Black Friday" })
 	w.staysOut("the lock is paused")
 	b.Pause("")
 	w.gets()

@@ -29,14 +29,14 @@ func keepPause(b *bed) {
 	m.acquires()
 	b.Pause("an outage")
 	w := next.waits()
-	b.eventually("the waiter knows why", func() bool { return w.note().Paused == "an outage" })
+	b.eventually("the waiter knows why", func() bool { return w.note().Paused.Why == "an outage" })
 	w.staysOut("the lock is paused")
 	var paused *lock.PausedError
 	if err := m.Fence(m.ctx); !errors.Is(err, lock.ErrPaused) || !errors.As(err, &paused) || paused.Why != "an outage" || errors.Is(err, lock.ErrLost) {
 		b.Errorf("Fence: %v", err)
 	}
 	told := make(chan string, 1024)
-	go func() { _ = m.Keep(m.ctx, func(why string) { told <- why }) }()
+	go func() { _ = m.Keep(m.ctx, func(p lock.Pause) { told <- p.Why }) }()
 	tells := func(want string) {
 		b.Helper()
 		b.eventually(fmt.Sprintf("Keep tells %q", want), func() bool {
@@ -68,7 +68,7 @@ func keepEarlyPause(b *bed) {
 	m := b.member("m", 1)
 	m.finds(m.as)
 	w := m.waits()
-	paused := func(why string) func() bool { return func() bool { return w.note().Paused == why } }
+	paused := func(why string) func() bool { return func() bool { return w.note().Paused.Why == why } }
 	b.eventually("it knows why", paused("not yet in use"))
 	w.staysOut("the lock is paused")
 	b.Pause("")
@@ -82,7 +82,7 @@ func keepEarlyPause(b *bed) {
 	m.releases()
 	b.Delete(slot)
 	w.staysOut("the lock is paused, and its slot was deleted")
-	if w.note().Paused != "an outage" {
+	if w.note().Paused.Why != "an outage" {
 		b.Errorf("it waits as %q", w.note())
 	}
 	next.restart() // and makes sure that there is what is needed for a pause

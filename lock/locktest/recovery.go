@@ -57,7 +57,7 @@ func keepFindTakesNothing(b *bed) {
 			b.Errorf("another holds the slot, and Find says %q", slot)
 		}
 		b.isLost("Fence of one that holds nothing", m.Fence(m.ctx))
-		b.isLost("Keep of one that holds nothing", m.Keep(m.ctx, func(string) {}))
+		b.isLost("Keep of one that holds nothing", m.Keep(m.ctx, func(lock.Pause) {}))
 		other.releases()
 		if held := b.Held(); len(held) != 0 {
 			b.Errorf("held are %v", held)
@@ -121,7 +121,7 @@ func keepNotAfterRelease(b *bed) {
 	m.acquires()
 	m.releases()
 	b.isLost("Fence after a release", m.Fence(m.ctx))
-	b.isLost("Keep after a release", m.Keep(m.ctx, func(string) {}))
+	b.isLost("Keep after a release", m.Keep(m.ctx, func(lock.Pause) {}))
 	if held := b.Held(); len(held) != 0 {
 		b.Errorf("released, and held are %v", held)
 	}
@@ -172,7 +172,7 @@ func keepContext(b *bed) {
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	holder.comesBack()
 	m.acquires()
-	go func() { kept <- m.Keep(ctx, func(string) {}) }()
+	go func() { kept <- m.Keep(ctx, func(lock.Pause) {}) }()
 	time.Sleep(b.while / 2)
 	cancel(why)
 	if err := <-kept; err != nil {

@@ -21,7 +21,7 @@ type promise struct {
 func promises(b Backend) []promise {
 	var out []promise
 	for _, group := range [][]promise{
-		exclusion(), recovery(), takenAway(), atWork(), queue(), vacated(), zones(), nodes(), outages(), crashes(), races(b), storms(b),
+		exclusion(), recovery(), takenAway(), atWork(), queue(), pauses(), vacated(), zones(), nodes(), outages(), crashes(), races(b), storms(b),
 	} {
 		out = append(out, group...)
 	}

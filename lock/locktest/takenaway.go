@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"rebootd.dev/daemon/api"
+	"rebootd.dev/lock"
 )
 
 // byPeople are the ways in which people take a slot away.
@@ -44,7 +45,7 @@ func lostWhile(b *bed, how string, keep bool) {
 	if keep {
 		paused := make(chan string, 64)
 		kept := make(chan error, 1)
-		go func() { kept <- m.Keep(m.ctx, func(why string) { paused <- why }) }()
+		go func() { kept <- m.Keep(m.ctx, func(p lock.Pause) { paused <- p.Why }) }()
 		b.eventually("Keep has told once that the lock is not paused", func() bool { return len(paused) > 0 })
 		if why := <-paused; why != "" {
 			b.Errorf("Keep tells that the lock is paused: %q", why)
@@ -58,7 +59,7 @@ func lostWhile(b *bed, how string, keep bool) {
 	for range 2 {
 		b.isLost("Fence", m.Fence(m.ctx))
 	}
-	b.isLost("Keep, afterwards", m.Keep(m.ctx, func(string) {}))
+	b.isLost("Keep, afterwards", m.Keep(m.ctx, func(lock.Pause) {}))
 	if holder := b.Held()[slot]; holder == m.node.Name {
 		b.Error("the slot was taken back")
 	}

@@ -65,6 +65,9 @@ type World interface {
 	ForgetZone()
 	// Pause pauses the lock with a reason; "" ends the pause.
 	Pause(why string)
+	// PauseUntil pauses the lock with a reason and what people have written for its end: on
+	// what is there for a pause, or, if that is not "", on a slot.
+	PauseUntil(slot, why, until string)
 
 	// AddNode makes a node of the cluster. A name that was deleted makes another node.
 	AddNode(name string) Node

@@ -123,7 +123,7 @@ func keepsSaying(b *bed, as [2]func(*lock.Claimant)) {
 	first.acquires()
 	down.goesDown()
 	b.Delete(lost)
-	b.isLost("Keep", down.Keep(down.ctx, func(string) {}))
+	b.isLost("Keep", down.Keep(down.ctx, func(lock.Pause) {}))
 	b.isLost("Fence", down.Fence(down.ctx))
 	down.restart()
 	if slot, held := down.finds(down.begun()); held {

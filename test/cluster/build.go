@@ -160,10 +160,17 @@ func cacheKey(source, flags string) (string, error) {
 // of the binary.
 func Rebootd() (string, error) { return rebootd() }
 
+// Plugin builds kubectl-rebootd from the sources, once for a process, and returns the path
+// of the binary.
+func Plugin() (string, error) { return plugin() }
+
 // Each is built once for a process: to find it up to date for every machine takes
 // seconds of a busy one, which would count against the tests' time limits.
 var (
-	rebootd   = sync.OnceValues(func() (string, error) { return buildInto("rebootd", filepath.Dir(SourceDir()), "./cmd/rebootd") })
+	rebootd = sync.OnceValues(func() (string, error) { return buildInto("rebootd", filepath.Dir(SourceDir()), "./cmd/rebootd") })
+	plugin  = sync.OnceValues(func() (string, error) {
+		return buildInto("kubectl-rebootd", filepath.Dir(SourceDir()), "./cmd/kubectl-rebootd")
+	})
 	pause     = sync.OnceValues(func() (string, error) { return buildInto("pause", SourceDir(), "./cmd/pause") })
 	simreboot = sync.OnceValues(func() (string, error) { return buildInto("simreboot", SourceDir(), "./cmd/simreboot") })
 )

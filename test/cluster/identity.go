@@ -27,12 +27,28 @@ func (c *Cluster) Install(ctx context.Context) error {
 	if err := c.AddNamespace(ctx, Namespace); err != nil {
 		return err
 	}
+	return c.applyBase(ctx, "rbac.yaml", "policy.yaml")
+}
+
+// InstallForPeople applies the shipped warnings and the roles for people, too.
+func (c *Cluster) InstallForPeople(ctx context.Context) error {
+	if err := c.Install(ctx); err != nil {
+		return err
+	}
+	return c.applyBase(ctx, "warn.yaml", "people.yaml")
+}
+
+// applyBase applies files of deploy/base.
+func (c *Cluster) applyBase(ctx context.Context, files ...string) error {
 	kubectl, err := c.Kubectl()
 	if err != nil {
 		return err
 	}
 	base := filepath.Join(filepath.Dir(SourceDir()), "deploy", "base")
-	args := []string{"--kubeconfig", c.Kubeconfig, "apply", "-f", filepath.Join(base, "rbac.yaml"), "-f", filepath.Join(base, "policy.yaml")}
+	args := []string{"--kubeconfig", c.Kubeconfig, "apply"}
+	for _, f := range files {
+		args = append(args, "-f", filepath.Join(base, f))
+	}
 	if out, err := exec.CommandContext(ctx, kubectl, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("apply the manifests of %s: %w\n%s", base, err, out)
 	}

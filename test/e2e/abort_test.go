@@ -29,7 +29,7 @@ func clean(n *corev1.Node) bool {
 	return !n.Spec.Unschedulable
 }
 
-// Given up in any phase, the node is put back, its slot and its node lease are released,
+// Given up in any phase, by the command, the node is put back, its slot and its node lease are released,
 // and what had requested the reboot, which is still there, does not request it again, also
 // not of the next start of the daemon. A machine that goes down already is left to it.
 func TestAbortInEachPhase(t *testing.T) {
@@ -47,7 +47,9 @@ func TestAbortInEachPhase(t *testing.T) {
 			if p.phase == "Rebooting" {
 				b.eventually("the command runs", func() bool { calls, _ := m.Orders(); return calls > 0 })
 			}
-			b.abort(m, "wrong kernel")
+			if said := b.Program("abort", m.Name, "--reason=wrong kernel", "--wait", "--timeout=100s"); said.Status != p.abortEnds {
+				t.Errorf("the command ended with %d: %s", said.Status, said.Err)
+			}
 			if p.phase == "Rebooting" {
 				n := b.rebooted(m, before)
 				if !clean(n) || !slices.Contains(b.events(m), "AbortPending") {
@@ -68,7 +70,7 @@ func TestAbortInEachPhase(t *testing.T) {
 			b.must(m.StartDaemon())
 			b.eventually("the daemon has found that nothing is requested", func() bool {
 				log := m.Log()
-				return strings.Contains(log[strings.LastIndex(log, "rebootd is starting"):], "no reboot is requested")
+				return strings.Contains(log[strings.LastIndex(log, "rebootd is starting"):], "aborted: wrong kernel")
 			})
 			if n := b.node(m, "idle", idle); !clean(n) {
 				t.Errorf("after a restart: %v", n.Annotations)

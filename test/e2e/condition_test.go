@@ -46,3 +46,30 @@ func TestConditionsWhileTheRolloutIsHalted(t *testing.T) {
 	bad.StayUnhealthy(time.Now())
 	b.released()
 }
+
+// The condition is there for whoever waits for it by kubectl: of a node that was never
+// rebooted, after somebody has deleted the condition, and of one that reboots. Nothing of the
+// status is left behind.
+func TestKubectlWaitsForTheCondition(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2*time.Minute)
+	m := b.machine()
+	is := func(status string) {
+		b.kubectl("wait", "node/"+m.Name, "--for=condition=RebootRequired="+status, "--timeout=60s")
+	}
+	is("false")
+	b.kubectl("patch", "node", m.Name, "--subresource=status", "-p", `{"status":{"conditions":[{"$patch":"delete","type":"RebootRequired"}]}}`)
+	b.node(m, "the condition is there again", func(n *corev1.Node) bool { return condition(n).Reason == "NotRequired" })
+	is("false")
+	before := m.BootID()
+	b.must(m.Touch("x"))
+	is("true")
+	is("false")
+	n := b.rebooted(m, before)
+	if c := condition(n); c.Reason != "RebootVerified" || !strings.Contains(c.Message, "the node is healthy and back in service, ") {
+		t.Errorf("the condition is %+v", c)
+	}
+	if s, there := n.Annotations["rebootd.dev/status"]; there {
+		t.Errorf("the status is %s", s)
+	}
+}

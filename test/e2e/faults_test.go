@@ -100,6 +100,9 @@ func cycle(t *testing.T, which int, fault proxy.Fault) []string {
 	if got := report.Totals[api.OutcomeDrained]; got != 1 {
 		t.Errorf("the report counts %d pods as drained, want 1: %s", got, n.Annotations["rebootd.dev/report"])
 	}
+	if s := b.remembers(n, 0); s.Totals[api.OutcomeDrained] != 1 || s.Queued.IsZero() || s.Cordoned.IsZero() || s.Drained.IsZero() || s.Back.IsZero() {
+		t.Errorf("the history says %+v", s)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if which > 0 && len(w.seen) >= which {

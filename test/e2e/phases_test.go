@@ -18,17 +18,19 @@ var phases = []struct {
 	args    []string
 	prepare func(b *bed, m *machine.Machine)
 	release func(b *bed, m *machine.Machine) // nil: it goes on by itself
+	// abortEnds is how the command that aborts it, and waits for that, ends.
+	abortEnds int
 }{
 	{"Waiting", nil, func(b *bed, m *machine.Machine) {
 		b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":"disk"}}}`)
-	}, func(b *bed, m *machine.Machine) { b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`) }},
-	{"Queued", nil, func(b *bed, _ *machine.Machine) { b.occupy("another") }, func(b *bed, _ *machine.Machine) { b.occupy("") }},
+	}, func(b *bed, m *machine.Machine) { b.patch(m, `{"metadata":{"annotations":{"rebootd.dev/hold":null}}}`) }, 0},
+	{"Queued", nil, func(b *bed, _ *machine.Machine) { b.occupy("another") }, func(b *bed, _ *machine.Machine) { b.occupy("") }, 0},
 	{"Draining", nil, func(b *bed, m *machine.Machine) { b.blocked(m) }, func(b *bed, _ *machine.Machine) {
 		b.must(shared.Client.PolicyV1().PodDisruptionBudgets(b.prefix).Delete(b.ctx, "web", metav1.DeleteOptions{}))
-	}},
-	{"Rebooting", nil, func(_ *bed, m *machine.Machine) { m.Behave(machine.Behaviour{Delay: 5 * time.Second}) }, nil},
-	{"Verifying", nil, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }},
-	{"Halted", []string{"--health-timeout=2s"}, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }},
+	}, 0},
+	{"Rebooting", nil, func(_ *bed, m *machine.Machine) { m.Behave(machine.Behaviour{Delay: 5 * time.Second}) }, nil, 4},
+	{"Verifying", nil, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }, 0},
+	{"Halted", []string{"--health-timeout=2s"}, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now().Add(time.Hour)) }, func(_ *bed, m *machine.Machine) { m.StayUnhealthy(time.Now()) }, 0},
 }
 
 // occupy has a slot be held by somebody else; "" frees it.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,7 @@ func TestAnotherVersionTakesOver(t *testing.T) {
 				b := newBed(t, 2*time.Minute)
 				m := b.stopped(c.args...)
 				m.Change(way.from, m.Args...)
+				b.patch(m, fmt.Sprintf(`{"metadata":{"annotations":{"rebootd.dev/history":%q}}}`, pastOperation))
 				c.prepare(b, m)
 				b.must(m.StartDaemon())
 				before := m.BootID()
@@ -76,6 +78,17 @@ func TestAnotherVersionTakesOver(t *testing.T) {
 				n := b.rebooted(m, before)
 				if _, agreed := m.Orders(); agreed != 1 || len(m.Outages()) != 1 {
 					t.Errorf("the command was obeyed %d times and the machine was down %d times, want once", agreed, len(m.Outages()))
+				}
+				switch is := n.Annotations["rebootd.dev/history"]; {
+				case way.to == earlier && is != pastOperation:
+					t.Errorf("the history has become %s", is)
+				case way.to == today && !(strings.Contains(is, `"later":[1]`) && strings.Contains(is, `"later":{"a":"b"}`)):
+					t.Errorf("of what a newer version has added the history has lost something: %s", is)
+				case way.to == today:
+					// When the boot was seen only the version knows that has seen it.
+					if s := b.remembers(n, 1); s.Back.IsZero() && c.phase != "Halted" {
+						t.Errorf("the history does not say when the machine was back: %s", is)
+					}
 				}
 				for _, cond := range n.Status.Conditions {
 					if cond.Reason == "Rebootd" && cond.Status == corev1.ConditionTrue {

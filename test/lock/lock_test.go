@@ -210,7 +210,7 @@ func TestTakenAwayByHand(t *testing.T) {
 				var err error
 				if how == "Keep" {
 					kept := make(chan error)
-					go func() { kept <- l.Keep(b.ctx, func(string) {}) }()
+					go func() { kept <- l.Keep(b.ctx, func(lock.Pause) {}) }()
 					by(b, slot)
 					err = <-kept
 				} else {

@@ -232,7 +232,7 @@ func TestPausedWhileItWaitsForANodeAtWork(t *testing.T) {
 	b.eventually("it waits for the node at work", func() bool { return strings.Contains(waiting().String(), "waiting for "+down.Name) })
 	b.patch(slot, `{"metadata":{"annotations":{"rebootd.dev/paused":"Black Friday"}}}`)
 	b.is(down, "")
-	b.eventually("it knows of the pause", func() bool { return waiting().Paused == "Black Friday" && len(waiting().AtWork) == 0 })
+	b.eventually("it knows of the pause", func() bool { return waiting().Paused.Why == "Black Friday" && len(waiting().AtWork) == 0 })
 	looks := next.looks.Load()
 	b.eventually("it has looked again", func() bool { return next.looks.Load() > looks })
 	if len(ch) > 0 {
@@ -292,7 +292,7 @@ func TestNodeAtWorkKnowsThatItsSlotIsLost(t *testing.T) {
 			b.takes(first, lock.Claimant{Zone: ask[0].Zone})
 			b.is(down, "Rebooting")
 			b.deleteSlot(lost)
-			if err := down.Keep(b.ctx, func(string) {}); !errors.Is(err, lock.ErrLost) {
+			if err := down.Keep(b.ctx, func(lock.Pause) {}); !errors.Is(err, lock.ErrLost) {
 				t.Fatalf("Keep: %v", err)
 			}
 			if err := down.Fence(b.ctx); !errors.Is(err, lock.ErrLost) {

@@ -43,7 +43,7 @@ func TestWatchesThatEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
 	kept := make(chan error, 1)
-	go func() { kept <- holder.Keep(ctx, func(string) { open.Add(1) }) }()
+	go func() { kept <- holder.Keep(ctx, func(lock.Pause) { open.Add(1) }) }()
 	ch, waiting := b.ask(b.lockBy(through, "waiter", 1), lock.Claimant{})
 	b.eventually("it waits", func() bool { return len(waiting().Holders) == 1 && open.Load() > 0 })
 	for range 5 { // events

@@ -146,7 +146,7 @@ func (s *scene) wrong(on string, was, now map[string]any) (out []string) {
 		}
 	case ownNode:
 		allowed = []string{
-			"metadata|annotations|rebootd.dev/operation", "metadata|annotations|rebootd.dev/report", "metadata|annotations|rebootd.dev/served", "metadata|annotations|rebootd.dev/daemon", "metadata|annotations|cluster-autoscaler.kubernetes.io/scale-down-disabled",
+			"metadata|annotations|rebootd.dev/operation", "metadata|annotations|rebootd.dev/report", "metadata|annotations|rebootd.dev/served", "metadata|annotations|rebootd.dev/daemon", "metadata|annotations|rebootd.dev/history", "metadata|annotations|rebootd.dev/status", "metadata|annotations|cluster-autoscaler.kubernetes.io/scale-down-disabled",
 			"metadata|annotations|karpenter.sh/do-not-disrupt", "metadata|managedFields", "metadata|resourceVersion", "metadata|generation", "spec|unschedulable",
 		}
 		for _, k := range []string{"rebootd.dev/request", "rebootd.dev/abort"} {

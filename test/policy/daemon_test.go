@@ -246,6 +246,9 @@ func TestRebootWithTheManifests(t *testing.T) {
 	if !strings.Contains(n.Annotations["rebootd.dev/report"], `"drained":2`) {
 		t.Errorf("the report is %s", n.Annotations["rebootd.dev/report"])
 	}
+	if !strings.Contains(n.Annotations["rebootd.dev/history"], `"result":"RebootVerified"`) {
+		t.Errorf("the history is %s", n.Annotations["rebootd.dev/history"])
+	}
 	b.released()
 	if i := slices.IndexFunc(strings.Split(m.Log(), "\n"), func(l string) bool { return strings.Contains(l, "forbidden") && !strings.Contains(l, "medik8s") }); i >= 0 {
 		t.Errorf("something was forbidden:\n%s", strings.Split(m.Log(), "\n")[i])

@@ -168,6 +168,9 @@ var tries = []try{
 	}},
 	{"say on its node which daemon runs there", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/daemon":"x"}}}`, "status")},
 	{"say on another node which daemon runs there", false, patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/daemon":"x"}}}`, "status")},
+	{"write the history of its node", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/history":"x"}}}`, "status")},
+	{"write the history of another node", false, patchNode("that", strategic, `{"metadata":{"annotations":{"rebootd.dev/history":"x"}}}`, "status")},
+	{"say on its node for programs what happens to it", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/status":"x"}}}`, "status")},
 	{"remember on its node what was served", true, patchNode("own", strategic, `{"metadata":{"annotations":{"rebootd.dev/served":"x"}}}`, "status")},
 	{"remove the request for a reboot", true, func(b *bed, c *kubernetes.Clientset) error {
 		_, err := shared.Client.CoreV1().Nodes().Patch(b.ctx, b.own, types.MergePatchType, []byte(`{"metadata":{"annotations":{"rebootd.dev/request":"reboot"}}}`), metav1.PatchOptions{})

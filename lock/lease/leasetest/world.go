@@ -1,6 +1,7 @@
 package leasetest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -200,9 +201,19 @@ func (w *world) Pause(why string) {
 	}
 	for name, l := range w.leases() {
 		if _, ok := l.Annotations[words.PausedAnnotation]; ok {
-			w.did(w.Cluster.Patch(w.ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, words.PausedAnnotation)))
+			w.did(w.Cluster.Patch(w.ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:null,%q:null}}}`, words.PausedAnnotation, words.PausedUntilAnnotation)))
 		}
 	}
+}
+
+// PauseUntil implements locktest.World.
+func (w *world) PauseUntil(slot, why, until string) {
+	w.Helper()
+	name := cmp.Or(slot, words.PauseName(w.Lock))
+	if _, ok := w.leases()[name]; !ok {
+		w.did(w.Cluster.Create(w.ctx, name))
+	}
+	w.did(w.Cluster.Patch(w.ctx, name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q,%q:%q}}}`, words.PausedAnnotation, why, words.PausedUntilAnnotation, until)))
 }
 
 // AddNode implements locktest.World.

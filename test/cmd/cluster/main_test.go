@@ -66,3 +66,46 @@ func TestPrintsHowToReachIt(t *testing.T) {
 		}
 	}
 }
+
+// Everything that people are told to try works as they would type it, and shows what it
+// promises, sooner or later. What runs until it is ended is ended.
+func TestPlay(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "cluster")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	script := `until_it_says() {
+	for i in $(seq 60); do
+		out=$(eval "$1" 2>&1)
+		case $out in *"$2"*) break ;; esac
+		out="$out
+NOT SHOWN: $2"
+		sleep 0.5
+	done
+	printf '\n$ %s\n%s\n' "$1" "$out"
+}
+`
+	quoted := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	for _, try := range tries {
+		for _, c := range try.commands {
+			if strings.HasSuffix(c.line, "-w") {
+				c.line = "timeout -s INT 5 " + c.line
+			}
+			script += "until_it_says " + quoted(c.line) + " " + quoted(c.says) + "\n"
+		}
+	}
+	cmd := exec.Command(program, "-nodes", "5", "-play")
+	cmd.Dir = t.TempDir()
+	cmd.Stdin = strings.NewReader(script)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, l := range regexp.MustCompile(`(?m)^(NOT SHOWN: .*|.*command not found.*)$`).FindAllString(string(out), -1) {
+		t.Error(l)
+	}
+	if page, err := os.ReadFile(filepath.Join(cmd.Dir, "roll.html")); err != nil || !strings.Contains(string(page), "node-2") {
+		t.Errorf("the report: %v", err)
+	}
+	t.Logf("%s", out)
+}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -224,6 +225,28 @@ func (d *demo) summary(ctx context.Context) error {
 		return errors.Join(errs...)
 	}
 	fmt.Printf("\nEach node rebooted once, never two at a time, in %s.\n", time.Since(d.began).Round(time.Second))
+	return d.look(ctx)
+}
+
+// look shows what people see: the fleet, and the report of the roll.
+func (d *demo) look(ctx context.Context) error {
+	plugin, err := cluster.Plugin()
+	if err != nil {
+		return err
+	}
+	page := filepath.Join(filepath.Dir(cluster.SourceDir()), "bin", "demo-roll.html")
+	if err := os.MkdirAll(filepath.Dir(page), 0o755); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"status"}, {"report", "--since", "1h", "--html", page}} {
+		fmt.Printf("\n$ kubectl rebootd %s\n", strings.Join(args, " "))
+		cmd := exec.CommandContext(ctx, plugin, append(args, "--kubeconfig", d.cluster.Kubeconfig)...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("kubectl rebootd %s: %w", strings.Join(args, " "), err)
+		}
+	}
+	fmt.Printf("\nThe report of this roll: %s\nTo try things yourself: make play\n", page)
 	return nil
 }
 
