@@ -12,7 +12,8 @@ import (
 
 // mark writes on the Node which daemon runs here, when there is nothing else to do and the
 // Node says something else. It is written once: whoever changes or refuses it has the last
-// word. It returns when it wants to be asked again.
+// word. A node that an older version has had wait gets its status in the same request: its
+// condition may not change for days. It returns when it wants to be asked again.
 func (d *Daemon) mark(s decided) time.Time {
 	later := s.now.Add(heartbeat)
 	if d.cfg.Mark == "" || d.publish.marked == d.cfg.Mark {
@@ -25,7 +26,11 @@ func (d *Daemon) mark(s decided) time.Time {
 	if early := spread(d.cfg.NodeName, firstShown) - time.Since(d.made); early > 0 {
 		return s.now.Add(early)
 	}
-	data, err := nodePatch{Metadata: patchMetadata{Annotations: map[string]*string{api.DaemonAnnotation: &d.cfg.Mark}}}.encode()
+	p := nodePatch{Metadata: patchMetadata{Annotations: map[string]*string{api.DaemonAnnotation: &d.cfg.Mark}}}
+	if s.obeyed && s.record != nil && (s.node.status == "" || s.node.isStale(s.record)) {
+		p.setStatus(d.status(s.step, s.record, s.now))
+	}
+	data, err := p.encode()
 	if err != nil {
 		return later
 	}
@@ -35,7 +40,7 @@ func (d *Daemon) mark(s decided) time.Time {
 			d.cfg.Log.Info().Err(m.refused).Str("annotation", api.DaemonAnnotation).Msg("the annotation that says which daemon runs here cannot be written; continuing without it")
 			return
 		}
-		d.node.see(m.node)
+		d.patched(s, m.patched)
 	})
 	return later
 }

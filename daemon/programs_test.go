@@ -202,6 +202,38 @@ func TestStatusOfAnOlderVersion(t *testing.T) {
 	})
 }
 
+// A node that an older version has had wait gets its status when the new one starts, with the
+// annotation that says which that is and by no request of its own: its condition may say the
+// same for days.
+func TestStatusAfterAnUpgrade(t *testing.T) {
+	simulate(t, func(t *testing.T, w *sim.World) {
+		m := w.AddMachine("a")
+		p := bringTo(t, m, settings{}, api.PhaseWaiting)
+		pass(time.Minute)
+		p.Kill()
+		for name, leave := range map[string]string{"none": "", "a stale one": `{"v":1,"id":"x","phase":"Queued"}`} {
+			m.Edit(func(n *corev1.Node) {
+				delete(n.Annotations, api.StatusAnnotation)
+				if leave != "" {
+					n.Annotations[api.StatusAnnotation] = leave
+				}
+			})
+			p = start(t, m, settings{change: func(c *daemon.Config, _ *sim.Process) { c.Mark = `{"version":"after ` + name + `"}` }})
+			pass(time.Minute)
+			patches := 0
+			for _, r := range p.Link.Requests() {
+				if r.Verb == "patch" && r.Resource == "nodes" && !r.DryRun {
+					patches++
+				}
+			}
+			if s := statusFollows(t, m, api.PhaseWaiting, api.ReasonHeld); gateOf(s, "hold").State != api.GateClosed || patches != 1 {
+				t.Errorf("%s: %+v, by %d patches", name, s, patches)
+			}
+			p.Kill()
+		}
+	})
+}
+
 // An API server that has just started knows no roles yet, and refuses the first write: that is
 // no policy that does not know an annotation. Nothing is left out for it.
 func TestRefusalThatIsNoPolicys(t *testing.T) {
