@@ -34,7 +34,7 @@ func TestRequest(t *testing.T) {
 	b.ok("cancel "+m.Name, "nothing is requested")
 
 	b.ok("hold "+m.Name+" --reason disk --wait --timeout 30s", m.Name+" held", "it is left alone")
-	b.ok("request "+m.Name, "it is held (disk)", "kubectl rebootd unhold "+m.Name)
+	b.ok("request "+m.Name, "it is held (disk)", " unhold "+m.Name)
 	b.reason(m, "Held")
 	b.ends(3, "request "+m.Name+" --wait --timeout 2s", "is requested already", "not in time: Held: held: disk")
 	b.ok("cancel "+m.Name, "request cancelled")

@@ -43,7 +43,7 @@ func TestWhy(t *testing.T) {
 	before := m.BootID()
 	b.Must(m.Touch("x"))
 	b.reason(m, "WouldNotDrain")
-	b.ok("why "+m.Name, "WouldNotDrain", b.Name+"/stuck", "kubectl rebootd preflight "+m.Name, "/run/reboot-needed")
+	b.ok("why "+m.Name, "WouldNotDrain", b.Name+"/stuck", " preflight "+m.Name, "/run/reboot-needed")
 	b.ok("plan", m.Name)
 	b.ok("slots", b.Name+"-0")
 
