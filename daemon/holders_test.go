@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,11 +23,11 @@ type recordsAPI struct {
 	NodeAPI
 	records map[string]string
 	err     error
-	asked   int
+	asked   atomic.Int32
 }
 
 func (a *recordsAPI) GetNodeMetadata(_ context.Context, name string) (*metav1.PartialObjectMetadata, error) {
-	a.asked++
+	a.asked.Add(1)
 	record, there := a.records[name]
 	switch {
 	case a.err != nil:
@@ -87,9 +88,9 @@ func TestWhatHoldersDo(t *testing.T) {
 	for i := range 6 {
 		many = append(many, holder(i, "idle"))
 	}
-	a.asked = 0
-	if got := (holderLook{a, many, len(many)}).run(t.Context(), nil); !strings.HasSuffix(got, "; 3 more slots are held") || a.asked != maxNamed {
-		t.Errorf("of six, with %d requests: %q", a.asked, got)
+	a.asked.Store(0)
+	if got := (holderLook{a, many, len(many)}).run(t.Context(), nil); !strings.HasSuffix(got, "; 3 more slots are held") || a.asked.Load() != maxNamed {
+		t.Errorf("of six, with %d requests: %q", a.asked.Load(), got)
 	}
 	a.err = errors.New("connection refused")
 	if got := (holderLook{a, many[:1], 1}).run(t.Context(), nil); got != "rebootd-0 is held by idle since 2026-05-04T01:02:03Z" {
@@ -112,14 +113,14 @@ func TestHoldersThatComeLate(t *testing.T) {
 		for range 30 {
 			turn()
 		}
-		if a.asked != 0 || w.text != "" {
-			t.Errorf("%d requests: %q", a.asked, w.text)
+		if a.asked.Load() != 0 || w.text != "" {
+			t.Errorf("%d requests: %q", a.asked.Load(), w.text)
 		}
 		w.holders = []lock.Holder{{Slot: "rebootd-0", Node: "h"}}
 		turn()
 		turn() // by 2*firstLook
-		if a.asked != 1 || w.text != "rebootd-0 is held by h" {
-			t.Errorf("%d requests: %q", a.asked, w.text)
+		if a.asked.Load() != 1 || w.text != "rebootd-0 is held by h" {
+			t.Errorf("%d requests: %q", a.asked.Load(), w.text)
 		}
 	})
 }
@@ -150,14 +151,14 @@ func TestHoldersThatComeWhileManyWait(t *testing.T) {
 		for _, w := range all {
 			w.holders = []lock.Holder{{Slot: "rebootd-0", Node: "h"}}
 		}
-		most, before := 0, a.asked
+		most, before := int32(0), a.asked.Load()
 		for range 30 {
-			asked := a.asked
+			asked := a.asked.Load()
 			second()
-			most = max(most, a.asked-asked)
+			most = max(most, a.asked.Load()-asked)
 		}
-		if before != 0 || a.asked != many || most > many/5 {
-			t.Errorf("%d, then %d requests, up to %d in a second", before, a.asked, most)
+		if before != 0 || a.asked.Load() != many || most > many/5 {
+			t.Errorf("%d, then %d requests, up to %d in a second", before, a.asked.Load(), most)
 		}
 	})
 }
@@ -182,8 +183,8 @@ func TestWaitingCostsLittle(t *testing.T) {
 			}
 			time.Sleep(heartbeat)
 		}
-		if a.asked > 60 || changes > 60 || changes < 10 || first > 30*time.Second {
-			t.Errorf("%d requests, %d changes, the first after %s", a.asked, changes, first)
+		if a.asked.Load() > 60 || changes > 60 || changes < 10 || first > 30*time.Second {
+			t.Errorf("%d requests, %d changes, the first after %s", a.asked.Load(), changes, first)
 		}
 		if w.follow(time.Now(), false); w.text != "" {
 			t.Errorf("it waits no more, and says %q", w.text)
