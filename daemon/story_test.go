@@ -118,14 +118,20 @@ func (o *other) releases(t testing.TB) {
 
 // start starts the daemon.
 func (s *story) start() {
-	s.p = start(s.t, s.m, s.cfg)
-	s.connect()
+	cfg := s.cfg
+	cfg.change = func(c *daemon.Config, p *sim.Process) {
+		connect(p) // before it asks for anything
+		if s.cfg.change != nil {
+			s.cfg.change(c, p)
+		}
+	}
+	s.p = start(s.t, s.m, cfg)
 }
 
 // connect has what is asked for at the same time be answered in a certain order.
-func (s *story) connect() {
-	s.p.Link.DelayEvents(func() time.Duration { return 40 * time.Millisecond })
-	s.p.Link.Meet(inOrder)
+func connect(p *sim.Process) {
+	p.Link.DelayEvents(func() time.Duration { return 40 * time.Millisecond })
+	p.Link.Meet(inOrder)
 }
 
 func inOrder(r sim.Request) sim.Fate {
