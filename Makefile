@@ -30,7 +30,7 @@ plugin: ## installs what `make cli` has built in PREFIX/bin (/usr/local/bin), as
 
 .PHONY: cross
 cross: ## builds kubectl-rebootd for the platforms that people sit at
-	for p in linux/arm64 darwin/arm64 windows/amd64; do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} go build -tags $(TAGS) -o /dev/null ./cmd/kubectl-rebootd || exit 1; done
+	for p in darwin/arm64 windows/amd64; do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} go build -tags $(TAGS) -o /dev/null ./cmd/kubectl-rebootd || exit 1; done
 
 .PHONY: demo
 demo: ## builds what it needs, then reboots three simulated nodes in turn
