@@ -156,7 +156,7 @@ func TestBlockingConditions(t *testing.T) {
 	set("False")
 	b.phase(m, "Rebooting")
 	set("Unknown")
-	b.says(m, "Verifying", "rebooted; the condition KernelDeadlock of the Node is Unknown since ")
+	b.says(m, "Verifying", "waiting for the node to be healthy; the condition KernelDeadlock of the Node is Unknown since ")
 	set("False")
 	b.rebooted(m, before)
 	cordons := b.cordons(m, func(w written) (open, is bool) {
@@ -230,9 +230,9 @@ func TestWaitForDaemonSets(t *testing.T) {
 	report("True", fmt.Sprintf(`{"running":{"startedAt":%q}}`, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)))
 	before := m.BootID()
 	b.must(m.Touch("x"))
-	b.says(m, "Verifying", "rebooted; 1 DaemonSet pod is not Ready: "+b.prefix+"/"+cni+" (not started since the boot)")
+	b.says(m, "Verifying", "waiting for the node to be healthy; 1 DaemonSet pod is not Ready: "+b.prefix+"/"+cni+" (not started since the boot)")
 	report("False", `{"waiting":{"reason":"CrashLoopBackOff"}}`)
-	n := b.says(m, "Verifying", "rebooted; 1 DaemonSet pod is not Ready: "+b.prefix+"/"+cni+" (CrashLoopBackOff in the container main)")
+	n := b.says(m, "Verifying", "waiting for the node to be healthy; 1 DaemonSet pod is not Ready: "+b.prefix+"/"+cni+" (CrashLoopBackOff in the container main)")
 	if !n.Spec.Unschedulable {
 		t.Error("the Node is uncordoned already")
 	}
