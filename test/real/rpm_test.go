@@ -83,6 +83,7 @@ func TestRPM(t *testing.T) {
 	b.rebooted(m, 2)
 	check("")
 	check("")
+	b.exec(m, "journalctl", "--sync") // what the unit has just said may not be written yet
 	if log := b.exec(m, "journalctl", "-b", "-o", "cat", "-p", "warning", "-u", "rebootd-needs-restarting.service"); strings.Count(log, "still named as in need of a reboot after the reboot that was requested for them: glibc-9-1.noarch.") != 1 {
 		t.Errorf("the log says:\n%s", log)
 	}

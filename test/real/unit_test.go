@@ -3,6 +3,7 @@ package real
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,11 @@ func TestRollingReboot(t *testing.T) {
 		}
 		for _, m := range ms {
 			show := b.exec(m, "systemctl", "show", "rebootd", "-p", "NRestarts", "-p", "ActiveState", "-p", "StatusText")
-			if !sameLines(show, "NRestarts=0", "ActiveState=active", "StatusText=NotRequired: no reboot is requested") {
+			lines := strings.Split(show, "\n")
+			said := slices.ContainsFunc(lines, func(l string) bool {
+				return strings.HasPrefix(l, "StatusText=RebootVerified: rebooted: boot ") && strings.Contains(l, "the node is healthy and back in service")
+			})
+			if !said || !slices.Contains(lines, "NRestarts=0") || !slices.Contains(lines, "ActiveState=active") {
 				t.Errorf("%s: the unit is %q", m.Name, show)
 			}
 			if before := b.exec(m, "journalctl", "-b", "-1", "-o", "cat", "_PID=1"); strings.Contains(before, "rebootd.service: Scheduled restart") || strings.Contains(before, "rebootd.service: Failed") {
@@ -63,19 +68,6 @@ func TestRollingReboot(t *testing.T) {
 			}
 		}
 	})
-}
-
-func sameLines(text string, want ...string) bool {
-	got := map[string]bool{}
-	for line := range strings.Lines(text) {
-		got[strings.TrimSpace(line)] = true
-	}
-	for _, w := range want {
-		if !got[w] {
-			return false
-		}
-	}
-	return len(got) == len(want)
 }
 
 // mostDown is how many machines were down at the same time.
