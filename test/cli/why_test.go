@@ -35,7 +35,7 @@ func TestWhy(t *testing.T) {
 		p, err := budgets.Get(b.Ctx, "all", metav1.GetOptions{})
 		return err == nil && p.Status.ObservedGeneration == p.Generation && p.Status.CurrentHealthy == 1
 	})
-	b.ends(4, "preflight "+m.Name, "would not drain at present: 1 of 1 pods cannot be evicted", "BudgetNeverAllows: the budget all allows no eviction", b.Name+"/stuck", "kubectl -n "+b.Name+" get pdb")
+	b.ends(4, "preflight "+m.Name, "would not drain at present: 1 of 1 pods cannot be evicted", "BudgetNeverAllows: the budget all allows no eviction", b.Name+"/stuck", " -n "+b.Name+" get pdb")
 	if _, err := shared.Client.CoreV1().Pods(b.Name).Get(b.Ctx, "stuck", metav1.GetOptions{}); err != nil {
 		t.Errorf("a rehearsal has moved the pod: %v", err)
 	}
