@@ -2,12 +2,9 @@ package cli
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // actLines are command lines that write, by the file that shows what they print. A
@@ -56,23 +53,7 @@ func TestActGolden(t *testing.T) {
 			for _, line := range tt.lines {
 				got.WriteString(spoken(tt.in(), line) + "\n")
 			}
-			file := filepath.Join("testdata", "act", tt.file+".txt")
-			if *rewrite {
-				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, got.Bytes(), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got.String()); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+			golden(t, filepath.Join("act", tt.file+".txt"), got.String())
 		})
 	}
 }

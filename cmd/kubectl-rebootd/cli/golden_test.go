@@ -30,27 +30,37 @@ func TestGolden(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(situations)) {
 		t.Run(name, func(t *testing.T) {
 			for _, line := range lines {
-				file := filepath.Join("testdata", name, strings.ReplaceAll(strings.ReplaceAll(line, " ", "_"), "/", "-")+".txt")
-				got := transcript(situations[name](), line)
-				if *rewrite {
-					if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-						t.Fatal(err)
-					}
-					if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-						t.Fatal(err)
-					}
-					continue
-				}
-				want, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), got); diff != "" {
-					t.Errorf("%s (-want +got):\n%s", line, diff)
-				}
+				golden(t, filepath.Join(name, fileOf(line)), transcript(situations[name](), line))
 			}
 		})
 	}
+}
+
+// golden compares with a file of testdata, or writes it.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	file = filepath.Join("testdata", file)
+	if *rewrite {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// fileOf is the name of the golden file of a command line.
+func fileOf(line string) string {
+	return strings.NewReplacer(" ", "_", "/", "-").Replace(line) + ".txt"
 }
 
 // result is what a command has printed.

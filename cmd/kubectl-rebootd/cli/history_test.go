@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
 	"rebootd.dev/daemon/api"
@@ -69,24 +68,7 @@ var historyLines = []string{
 // TestHistory has goldens of its own: go test -run TestHistory -rewrite.
 func TestHistory(t *testing.T) {
 	for _, line := range historyLines {
-		file := filepath.Join("testdata", "remembered", strings.ReplaceAll(strings.ReplaceAll(line, " ", "_"), "/", "-")+".txt")
-		got := transcript(remembered(), line)
-		if *rewrite {
-			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", line, diff)
-		}
+		golden(t, filepath.Join("remembered", fileOf(line)), transcript(remembered(), line))
 	}
 }
 
