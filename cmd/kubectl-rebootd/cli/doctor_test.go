@@ -148,14 +148,14 @@ func TestDoctorTells(t *testing.T) {
 		"another service account": {func(f *fakeAPI) { f.installed.sets[0].Spec.Template.Spec.ServiceAccountName = "reboots" }, "policies", healthWrong, "does not apply to system:serviceaccount:rebootd:reboots"},
 		"no pod is Ready":         {func(f *fakeAPI) { f.installed.sets[0].Status.Ready = 0 }, "daemonset", healthWrong, "none of 3 pods is Ready"},
 		"a pod is not Ready":      {func(f *fakeAPI) { f.installed.pods[1].Status.Conditions = nil }, "daemons", healthWarning, "node-01"},
-		"a pod is gone":           {func(f *fakeAPI) { f.installed.pods = f.installed.pods[:2] }, "daemons", healthWarning, "no pod of rebootd now: node-02"},
+		"a pod is gone":           {func(f *fakeAPI) { f.installed.pods = f.installed.pods[:2] }, "daemons", healthWarning, "no pod of rebootd runs on 1 node where a daemon has run: node-02"},
 		"it selects no node":      {func(f *fakeAPI) { f.installed.sets[0].Status.Desired = 0 }, "daemonset", healthWrong, "selects no node"},
 		"a node without a daemon": {func(f *fakeAPI) {
 			f.installed.pods = f.installed.pods[:2]
 			n := f.nodes["node-02"].DeepCopy()
 			n.Annotations, n.Status.Conditions = nil, n.Status.Conditions[:1]
 			f.set(n)
-		}, "daemons", healthWarning, "no daemon has ever run, and which therefore never reboot: node-02"},
+		}, "daemons", healthWarning, "nothing reboots 1 node, on which no daemon has ever run: node-02"},
 		"another version": {func(f *fakeAPI) {
 			node(f, func(n *corev1.Node) {
 				n.Annotations[api.DaemonAnnotation] = api.Daemon{Version: "v2", Settings: "x"}.String()

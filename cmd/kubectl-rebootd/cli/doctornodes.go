@@ -69,8 +69,8 @@ func (p *patient) daemons() (found []finding, well string) {
 		add(healthWarning, ill[why], fmt.Sprintf("kubectl -n %s describe pods -l %s; kubectl -n %s logs -l %s", ns, podLabel, ns, podLabel), "%s whose pod of rebootd is not Ready (%[3]s): %[2]s", why)
 	}
 	add(healthWarning, silent, fmt.Sprintf("kubectl -n %s logs -l %s", ns, podLabel), "%s where the daemon's pod runs and has not written to the Node yet: %s")
-	add(healthWarning, never, "if they are to reboot, see which taints and labels keep the DaemonSet off, or install the unit there", "%s on which no daemon has ever run, and which therefore never reboot: %s")
-	add(healthWarning, left, "unless they have the systemd unit: kubectl -n "+ns+" describe daemonset", "%s on which a daemon has run, and which have no pod of rebootd now: %s; nothing is rebooted there, or put back")
+	add(healthWarning, never, "if they are to reboot, see which taints and labels keep the DaemonSet off, or install the unit there", "nothing reboots %s, on which no daemon has ever run: %s")
+	add(healthWarning, left, "unless they have the systemd unit: kubectl -n "+ns+" describe daemonset", "no pod of rebootd runs on %s where a daemon has run: %s; nothing is rebooted there, or put back")
 	return found, count(running, "node") + " with a daemon, and none without"
 }
 
